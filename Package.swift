@@ -1,0 +1,103 @@
+// swift-tools-version: 6.2
+import PackageDescription
+
+let strict: [SwiftSetting] = [
+  .swiftLanguageMode(.v6),
+  .strictMemorySafety(),
+  .treatAllWarnings(as: .error),
+  .enableUpcomingFeature("InternalImportsByDefault"),
+  .enableUpcomingFeature("ExistentialAny"),
+]
+let tests: [SwiftSetting] = [.swiftLanguageMode(.v6), .treatAllWarnings(as: .error)]
+
+let crypto = Target.Dependency.product(name: "Crypto", package: "swift-crypto")
+let log = Target.Dependency.product(name: "Logging", package: "swift-log")
+let arguments = Target.Dependency.product(
+  name: "ArgumentParser", package: "swift-argument-parser")
+
+let package = Package(
+  name: "KDN",
+  products: [
+    .executable(name: "kdnd", targets: ["kdnd"]),
+    .executable(name: "kdn", targets: ["kdn"]),
+  ],
+  dependencies: [
+    .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
+    .package(url: "https://github.com/apple/swift-collections", from: "1.6.0"),
+    .package(
+      url: "https://github.com/apple/swift-configuration", from: "1.4.0", traits: ["YAML"]),
+    .package(url: "https://github.com/apple/swift-crypto", from: "4.5.2"),
+    .package(url: "https://github.com/apple/swift-log", from: "1.16.2"),
+    .package(url: "https://github.com/HdrHistogram/hdrhistogram-swift", from: "0.2.0"),
+    .package(url: "https://github.com/jpsim/Yams", from: "6.2.2"),
+  ],
+  targets: [
+    .systemLibrary(
+      name: "CNuma", path: "Sources/CPlatform/CNuma", providers: [.apt(["libnuma-dev"])]),
+    .systemLibrary(
+      name: "CXXHash", path: "Sources/CPlatform/CXXHash", providers: [.apt(["libxxhash-dev"])]),
+    .target(
+      name: "CPlatform", path: "Sources/CPlatform/CPlatform",
+      cSettings: [.define("_GNU_SOURCE")]),
+
+    .target(name: "KDNCore", dependencies: [crypto, "CXXHash"], swiftSettings: strict),
+    .target(
+      name: "KDNMemory", dependencies: ["KDNCore", "CPlatform", "CNuma"],
+      swiftSettings: strict),
+    .target(name: "KDNWire", dependencies: ["KDNCore"], swiftSettings: strict),
+    .target(
+      name: "KDNPool",
+      dependencies: [
+        "KDNCore", "KDNMemory", .product(name: "HeapModule", package: "swift-collections"),
+      ],
+      swiftSettings: strict),
+    .target(
+      name: "KDNTransport",
+      dependencies: [
+        "KDNCore", "KDNMemory", "CPlatform",
+        .product(name: "DequeModule", package: "swift-collections"),
+      ],
+      swiftSettings: strict),
+    .target(
+      name: "KDNServer",
+      dependencies: [
+        "KDNCore", "KDNMemory", "KDNWire", "KDNPool", "KDNTransport", crypto, log,
+        .product(name: "Configuration", package: "swift-configuration"),
+        .product(name: "Yams", package: "Yams"),
+      ],
+      exclude: ["KDN.docc"], swiftSettings: strict),
+    .target(
+      name: "KDNClient", dependencies: ["KDNCore", "KDNMemory", "KDNWire", "CPlatform"],
+      swiftSettings: strict),
+    .executableTarget(
+      name: "kdnd", dependencies: ["KDNServer", arguments], swiftSettings: strict),
+    .executableTarget(
+      name: "kdn",
+      dependencies: [
+        "KDNCore", "KDNClient", arguments,
+        .product(name: "Histogram", package: "hdrhistogram-swift"),
+      ],
+      swiftSettings: strict),
+
+    .testTarget(name: "KDNCoreTests", dependencies: ["KDNCore"], swiftSettings: tests),
+    .testTarget(
+      name: "KDNMemoryTests", dependencies: ["KDNMemory", "KDNCore"], swiftSettings: tests),
+    .testTarget(name: "KDNWireTests", dependencies: ["KDNWire", "KDNCore"], swiftSettings: tests),
+    .testTarget(
+      name: "KDNPoolTests", dependencies: ["KDNPool", "KDNMemory", "KDNCore"],
+      swiftSettings: tests),
+    .testTarget(
+      name: "KDNTransportTests", dependencies: ["KDNTransport", "KDNMemory", "KDNCore"],
+      swiftSettings: tests),
+    .testTarget(
+      name: "KDNServerTests",
+      dependencies: ["KDNServer", "KDNClient", "KDNPool", "KDNMemory", "KDNWire", "KDNCore"],
+      swiftSettings: tests),
+    .testTarget(
+      name: "KDNClientTests", dependencies: ["KDNClient", "KDNWire", "KDNCore"],
+      swiftSettings: tests),
+    .testTarget(
+      name: "Simulation", dependencies: ["KDNPool", "KDNMemory", "KDNCore"],
+      swiftSettings: tests),
+  ]
+)

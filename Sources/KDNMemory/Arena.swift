@@ -1,0 +1,51 @@
+internal import Synchronization
+
+/// All memory that KV lies in: slabs, each of one owner at a time, divided into extents.
+///
+/// A slab passes to another owner only as a fresh memfd, so that a client that maps its tenant's
+/// slabs never sees another's bytes. One short lock guards the bookkeeping; it is never held while
+/// bytes are copied.
+package final class Arena: Sendable {
+  /// What was really obtained at start.
+  package let placement: ArenaPlacement
+  private let factory: SlabFactory
+  private let state: Mutex<SlabTable>
+
+  /// Maps all slabs, and has the kernel give their pages if so configured.
+  ///
+  /// - Throws: `sizes` if not one slab fits, `system` if the kernel refuses the memory.
+  package init(_ configuration: ArenaConfiguration) throws(ArenaError) {
+    let factory = try SlabFactory(configuration)
+    let mappings = try factory.makeAll()
+    placement = factory.place(mappings)
+    self.factory = factory
+    state = Mutex(SlabTable(mappings: mappings, slabBytes: factory.slabBytes))
+  }
+
+  /// Takes room for `byteCount` bytes in the owner's slabs, or in a free one.
+  ///
+  /// - Returns: nil if there is no room now: evict, or refuse.
+  package func reserve(byteCount: Int, owner: ArenaOwner) -> Reservation? {
+    guard canEverHold(byteCount: byteCount) else { return nil }
+    let taken = state.withLock { state in
+      state.take(byteCount, owner, factory)
+    }
+    guard let taken else { return nil }
+    return unsafe Reservation(
+      Extent(
+        base: taken.mapping.base + taken.grant.offset, byteCount: byteCount,
+        slab: taken.slab, grant: taken.grant, arena: self))
+  }
+
+  /// Whether an empty arena could hold an object of `byteCount` bytes.
+  package func canEverHold(byteCount: Int) -> Bool {
+    byteCount > 0 && byteCount <= placement.slabCount * placement.slabBytes
+  }
+
+  /// The state in numbers, at about one moment.
+  package var statistics: ArenaStatistics { state.withLock { $0.statistics } }
+
+  func free(_ grant: ExtentAllocator.Grant, inSlab slab: Int) {
+    state.withLock { $0.give(grant, slab, factory) }
+  }
+}

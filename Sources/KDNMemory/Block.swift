@@ -1,0 +1,80 @@
+internal import Synchronization
+
+/// The right to write into a fresh extent; not sealed, the extent goes back when it is dropped.
+@safe package struct Reservation: ~Copyable, Sendable {
+  private let extent: Extent
+
+  init(_ extent: Extent) { self.extent = extent }
+
+  /// Length in bytes, as asked for.
+  package var byteCount: Int { extent.byteCount }
+  /// First byte; writable until the reservation is sealed or dropped.
+  @unsafe package var base: UnsafeMutableRawPointer { unsafe extent.base }
+
+  /// Ends writing; from now on the bytes are only read.
+  package consuming func seal() -> Block { Block(extent) }
+}
+
+/// Sealed bytes; the extent goes back to the arena with the last reference.
+package final class Block: Sendable {
+  private let extent: Extent
+  private let leases = Atomic<Int>(0)
+
+  fileprivate init(_ extent: Extent) { self.extent = extent }
+
+  /// Length in bytes.
+  package var byteCount: Int { extent.byteCount }
+  /// First byte; readable as long as the block lives.
+  @unsafe package var base: UnsafeRawPointer { unsafe UnsafeRawPointer(extent.base) }
+  /// Number of the slab and offset in it, for clients that map slabs.
+  package var location: (slab: Int, offset: Int) { (extent.slab, extent.offset) }
+  /// Whether anybody reads in place. Acquire: who sees no lease also sees that reading has ended.
+  package var isLeased: Bool { leases.load(ordering: .acquiring) > 0 }
+
+  /// Grants a right to read in place.
+  package func lease() -> Lease {
+    leases.add(1, ordering: .relaxed)
+    return Lease(self)
+  }
+
+  fileprivate func endLease() { leases.subtract(1, ordering: .releasing) }
+}
+
+/// A right to read a block in place; ends when it is dropped.
+package struct Lease: ~Copyable, Sendable {
+  /// The block that is read.
+  package let block: Block
+
+  fileprivate init(_ block: Block) { self.block = block }
+
+  deinit { block.endLease() }
+
+  /// Length in bytes.
+  package var byteCount: Int { block.byteCount }
+  /// First byte; readable as long as the lease lives.
+  @unsafe package var base: UnsafeRawPointer { unsafe block.base }
+}
+
+/// A piece of a slab that gives itself back.
+// Safe because: the pointer is into a slab that the arena keeps mapped while extents of it live.
+@safe final class Extent: @unchecked Sendable {
+  let base: UnsafeMutableRawPointer
+  let byteCount: Int
+  let slab: Int
+  var offset: Int { grant.offset }
+  private let grant: ExtentAllocator.Grant
+  private let arena: Arena
+
+  init(
+    base: UnsafeMutableRawPointer, byteCount: Int, slab: Int, grant: ExtentAllocator.Grant,
+    arena: Arena
+  ) {
+    unsafe self.base = base
+    self.byteCount = byteCount
+    self.slab = slab
+    self.grant = grant
+    self.arena = arena
+  }
+
+  deinit { arena.free(grant, inSlab: slab) }
+}

@@ -1,0 +1,72 @@
+internal import CNuma
+internal import CPlatform
+internal import Glibc
+
+/// The memory of one slab: a memfd of its own, mapped, unmapped and closed with this value's life.
+// Safe because: the mapping never moves, and who may touch which bytes is the arena's business.
+@safe final class SlabMapping: @unchecked Sendable {
+  /// Where the slab lies.
+  let base: UnsafeMutableRawPointer
+  /// Bytes mapped.
+  let byteCount: Int
+  /// The memfd, for links that pass it to clients.
+  let descriptor: Int32
+  /// Whether the slab is made of reserved huge pages.
+  let isHuge: Bool
+  /// Whether the kernel keeps the slab in RAM.
+  let isLocked: Bool
+
+  /// Maps a fresh memfd of zero bytes.
+  ///
+  /// - Parameters:
+  ///   - byteCount: length, whole pages.
+  ///   - node: the NUMA node to be placed on, nil for wherever the kernel likes.
+  /// - Throws: the call that failed.
+  init(byteCount: Int, wantsHuge: Bool, wantsLock: Bool, node: Int32?) throws(ArenaError) {
+    var memory = unsafe wantsHuge ? Self.map(byteCount, huge: true) : nil
+    isHuge = unsafe memory != nil
+    if unsafe memory == nil { unsafe memory = Self.map(byteCount, huge: false) }
+    guard let (base, descriptor) = unsafe memory else {
+      throw .system(call: "memfd_create or mmap", code: errno, bytes: byteCount)
+    }
+    unsafe self.base = base
+    self.descriptor = descriptor
+    self.byteCount = byteCount
+    if wantsHuge, !isHuge { _ = unsafe madvise(base, byteCount, kdn_madv_hugepage()) }
+    if let node { unsafe numa_tonode_memory(base, byteCount, node) }
+    isLocked = unsafe wantsLock && kdn_lock_on_fault(base, byteCount) == 0
+  }
+
+  deinit {
+    _ = unsafe munmap(base, byteCount)
+    _ = close(descriptor)
+  }
+
+  /// Makes the kernel give all pages now.
+  func prefault() {
+    guard unsafe madvise(base, byteCount, kdn_madv_populate_write()) != 0 else { return }
+    // Kernels before 5.14 lack the advice: touch each page, writing back what is there.
+    for offset in stride(from: 0, to: byteCount, by: 4096) {
+      let byte = unsafe base.load(fromByteOffset: offset, as: UInt8.self)
+      unsafe base.storeBytes(of: byte, toByteOffset: offset, as: UInt8.self)
+    }
+  }
+
+  private static func map(
+    _ byteCount: Int, huge: Bool
+  ) -> (base: UnsafeMutableRawPointer, descriptor: Int32)? {
+    let descriptor = kdn_memfd(huge ? 1 : 0)
+    guard descriptor >= 0 else { return nil }
+    guard ftruncate(descriptor, byteCount) == 0,
+      let base = unsafe mmap(
+        nil, byteCount, PROT_READ | PROT_WRITE, MAP_SHARED, descriptor, 0),
+      unsafe base != MAP_FAILED
+    else {
+      let code = errno
+      _ = close(descriptor)
+      errno = code
+      return nil
+    }
+    return unsafe (base, descriptor)
+  }
+}

@@ -1,0 +1,70 @@
+package import KDNCore
+package import KDNMemory
+
+/// The right to read an object's bytes in place.
+package struct ReadLease: ~Copyable, Sendable {
+  /// What is read.
+  package let object: StoredObject
+  /// The right itself; dropping it ends it.
+  package let lease: Lease
+}
+
+/// What `Pool.lookup` found.
+package enum Lookup: ~Copyable, Sendable {
+  /// The object is here and stays readable while the lease lives.
+  case hit(ReadLease)
+  /// The object is not here.
+  case miss(MissCause)
+}
+
+/// A question for the longest prefix of a chain that is present.
+package struct MatchQuery: Sendable {
+  /// Layout of the wanted objects.
+  package let layout: LayoutID
+  /// Parts that must all be there for a chunk to count.
+  package let parts: [Part]
+  /// Form of the wanted objects.
+  package let variant: UInt32
+  /// Chunk hashes, first chunk first.
+  package let hashes: [ChunkHash]
+  /// nil: only probe; 0: lease for the default time; else lease for this long, up to the limit.
+  package let leaseMilliseconds: UInt64?
+
+  /// Gathers the question.
+  package init(
+    layout: LayoutID, parts: [Part], variant: UInt32 = 0, hashes: [ChunkHash],
+    leaseMilliseconds: UInt64? = nil
+  ) {
+    self.layout = layout
+    self.parts = parts
+    self.variant = variant
+    self.hashes = hashes
+    self.leaseMilliseconds = leaseMilliseconds
+  }
+}
+
+/// The longest prefix found.
+package struct MatchAnswer: Equatable, Sendable {
+  /// How many chunks from the front are present in all parts.
+  package var matchedChunks = 0
+  /// Why the first chunk behind them is not; nil if all matched.
+  package var missCause: MissCause?
+  /// Bytes of all objects of the matched chunks.
+  package var matchedBytes = 0
+  /// Number of the lease; 0 if none was asked for or nothing matched.
+  package var leaseNumber: UInt64 = 0
+  /// How long the lease holds; 0 without one.
+  package var leaseMilliseconds: UInt64 = 0
+}
+
+/// What a purge drops.
+package enum PurgeScope: Sendable {
+  /// These objects.
+  case keys([ObjectKey])
+  /// All objects of these chunks and of the chunks that build on them.
+  case prefixes([ChunkHash])
+  /// All objects of these layouts; the layouts stay registered.
+  case layouts([LayoutID])
+  /// Everything in the namespace.
+  case namespace
+}

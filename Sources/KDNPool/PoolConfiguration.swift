@@ -1,0 +1,60 @@
+package import KDNCore
+
+/// Limits of a pool; each has a documented default.
+package struct PoolConfiguration: Sendable {
+  /// Hard cap on arena, index, leases and connection buffers together.
+  package var memoryBytesMax: Int
+  /// How many locks the index is spread over.
+  package var indexStripes = 16
+  /// Bytes of index charged for each object, from reserve until its last reader is gone.
+  ///
+  /// Measured: object, block, table slots (at their emptiest) and places in the eviction order.
+  package var objectOverheadBytes = 768
+  /// Most namespaces.
+  package var namespacesMax = 1024
+  /// Most layouts registered in one namespace.
+  package var layoutsPerNamespaceMax = 1024
+  /// Most removed objects whose cause of removal is remembered, over all stripes.
+  package var ghostsMax = 1 << 18
+  /// Most waits for objects not yet published.
+  package var waitersMax = 4096
+  /// Most leases of one owner.
+  package var leasesPerOwnerMax = 1024
+  /// Lease granted when a match names none.
+  package var leaseDefaultMilliseconds: UInt64 = 10_000
+  /// Longest lease; longer wishes are cut to it.
+  package var leaseMaxMilliseconds: UInt64 = 60_000
+  /// Longest pin; longer wishes are cut to it.
+  package var pinMaxMilliseconds: UInt64 = 30 * 24 * 3_600_000
+  /// How long a writer may be silent; the longest that `busy` asks to wait.
+  package var reservationTimeoutMilliseconds: UInt64 = 30_000
+
+  /// Creates the default limits under a cap on memory.
+  package init(memoryBytesMax: Int) { self.memoryBytesMax = memoryBytesMax }
+
+  /// Bytes charged once for the ghosts and for the stripes themselves.
+  package var fixedBytes: Int {
+    GhostTable.byteCount(entries: ghostsMax) + indexStripes * Stripe.fixedBytes
+  }
+
+  /// Divides a cap between the arena, in whole slabs, and everything else.
+  ///
+  /// Everything else gets at least a 64th of the cap and 48 MiB, but no more than a quarter.
+  /// - Throws: a fault that names `slabBytes` if it is not positive, or `memoryBytesMax` if not
+  ///   one slab fits.
+  package static func plan(
+    memoryBytesMax: Int, slabBytes: Int
+  ) throws(FieldFault) -> (arenaBytes: Int, overheadBytes: Int) {
+    guard slabBytes > 0 else {
+      throw FieldFault("slabBytes", value: slabBytes, limit: 1, "must be positive")
+    }
+    let wanted = min(max(memoryBytesMax, 0) / 4, 48 << 20 + memoryBytesMax / 64)
+    let arenaBytes = (memoryBytesMax - wanted) / slabBytes * slabBytes
+    guard arenaBytes > 0 else {
+      throw FieldFault(
+        "memoryBytesMax", value: memoryBytesMax, limit: slabBytes + slabBytes / 3 + 1,
+        "no room for one slab beside the index")
+    }
+    return (arenaBytes, memoryBytesMax - arenaBytes)
+  }
+}

@@ -1,0 +1,54 @@
+internal import KDNCore
+internal import Synchronization
+
+/// A wait for an object that is not published yet; hand it to `Pool.cancel` to end it.
+package struct WaitTicket: Sendable {
+  let number: UInt64
+  let name: WaitTable.Name
+}
+
+/// Who waits for which object.
+struct WaitTable: Sendable {
+  /// An object of a tenant.
+  struct Name: Hashable, Sendable {
+    let namespace: UInt32
+    let key: ObjectKey
+  }
+
+  typealias Notify = @Sendable () -> Void
+
+  private struct Waiter {
+    let number: UInt64
+    let notify: Notify
+  }
+
+  private var waiters: [Name: [Waiter]] = [:]
+  private var lastNumber: UInt64 = 0
+  /// How many waits there are.
+  private(set) var count = 0
+
+  /// Adds a wait.
+  mutating func add(_ name: Name, _ notify: @escaping Notify) -> WaitTicket {
+    lastNumber += 1
+    count += 1
+    waiters[name, default: []].append(Waiter(number: lastNumber, notify: notify))
+    return WaitTicket(number: lastNumber, name: name)
+  }
+
+  /// Takes out all waits for `name`, in the order in which they came.
+  mutating func take(_ name: Name) -> [Notify] {
+    guard let taken = waiters.removeValue(forKey: name) else { return [] }
+    count -= taken.count
+    return taken.map(\.notify)
+  }
+
+  /// Takes out one wait; nil if it is not there any more.
+  mutating func remove(_ ticket: WaitTicket) -> Notify? {
+    guard let index = waiters[ticket.name]?.firstIndex(where: { $0.number == ticket.number })
+    else { return nil }
+    count -= 1
+    let removed = waiters[ticket.name]?.remove(at: index)
+    if waiters[ticket.name]?.isEmpty == true { waiters[ticket.name] = nil }
+    return removed?.notify
+  }
+}

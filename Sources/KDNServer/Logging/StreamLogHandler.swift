@@ -1,0 +1,54 @@
+internal import FoundationEssentials
+internal import Glibc
+package import Logging
+
+/// Writes log lines to standard error, one `write` each, as logfmt or JSON.
+package struct StreamLogHandler: LogHandler {
+  package var metadata: Logger.Metadata = [:]
+  package var logLevel: Logger.Level
+  private let format: LogFormat
+  private let isForJournal: Bool
+
+  /// Creates a handler; `isForJournal` puts the journal's priority in front of each line.
+  package init(format: LogFormat, level: Logger.Level, isForJournal: Bool) {
+    self.format = format
+    self.logLevel = level
+    self.isForJournal = isForJournal
+  }
+
+  package subscript(metadataKey key: String) -> Logger.Metadata.Value? {
+    get { metadata[key] }
+    set { metadata[key] = newValue }
+  }
+
+  package func log(event: LogEvent) {
+    var fields = [
+      (name: "ts", value: Self.timestamp()), (name: "level", value: event.level.rawValue),
+      (name: "msg", value: event.message.description),
+    ]
+    let all = metadata.merging(event.metadata ?? [:]) { _, new in new }
+    for (name, value) in all.sorted(by: { $0.key < $1.key }) {
+      fields.append((name, value.description))
+    }
+    let priority = isForJournal ? Self.priority(of: event.level) : nil
+    let line = Array(LogLine(format: format, priority: priority).render(fields).utf8)
+    _ = unsafe write(STDERR_FILENO, line, line.count)
+  }
+
+  private static func timestamp() -> String {
+    Date.now.formatted(
+      Date.ISO8601FormatStyle(includingFractionalSeconds: true, timeZone: .gmt))
+  }
+
+  /// Priorities of syslog(3).
+  private static func priority(of level: Logger.Level) -> Int {
+    switch level {
+    case .critical: 2
+    case .error: 3
+    case .warning: 4
+    case .notice: 5
+    case .info: 6
+    case .debug, .trace: 7
+    }
+  }
+}

@@ -1,0 +1,58 @@
+internal import KDNCore
+internal import KDNPool
+internal import KDNWire
+
+/// A request that is not granted, in the protocol's terms.
+struct Refusal: Error {
+  let status: Status
+  let fault: FieldFault?
+  let retryAfterMilliseconds: UInt32
+
+  init(_ status: Status, _ fault: FieldFault? = nil, retryAfterMilliseconds: UInt32 = 0) {
+    self.status = status
+    self.fault = fault
+    self.retryAfterMilliseconds = retryAfterMilliseconds
+  }
+
+  /// The same as the body of an error.
+  var body: ErrorBody {
+    fault.map { ErrorBody($0, retryAfterMilliseconds: retryAfterMilliseconds) }
+      ?? ErrorBody(retryAfterMilliseconds: retryAfterMilliseconds)
+  }
+
+  /// A field of the request is malformed.
+  static func fault(_ fault: FieldFault) -> Refusal { Refusal(.badRequest, fault) }
+
+  /// Something that the client names is not there.
+  static func unknown(_ field: String, _ value: UInt64, _ problem: String) -> Refusal {
+    Refusal(.notFound, FieldFault(field, value: value, limit: 0, problem))
+  }
+
+  /// Bytes received are not the bytes announced.
+  static func checksum(found: Checksum, announced: Checksum) -> Refusal {
+    Refusal(
+      .checksumMismatch,
+      FieldFault(
+        "checksum", value: found.value, limit: announced.value,
+        "the bytes received are not the bytes announced"))
+  }
+
+  /// What the pool refused.
+  init(_ refusal: PoolRefusal) {
+    switch refusal {
+    case .busy(let retry): self.init(.busy, retryAfterMilliseconds: UInt32(clamping: retry))
+    case .tooLarge(let bytes, let limit):
+      self.init(
+        .tooLarge, FieldFault("totalBytes", value: bytes, limit: limit, "larger than can be kept"))
+    case .conflict(let found, let given):
+      self.init(
+        .conflict,
+        FieldFault("checksum", value: given.value, limit: found.value, "the key holds other bytes"))
+    case .notFound(let what, let number):
+      self.init(
+        .notFound, FieldFault("\(what)", value: number, limit: 0, "not known in this namespace"))
+    case .fault(let fault): self.init(.badRequest, fault)
+    case .limit(let fault): self.init(.busy, fault, retryAfterMilliseconds: 1000)
+    }
+  }
+}

@@ -1,0 +1,63 @@
+internal import FoundationEssentials
+internal import Glibc
+internal import KDNCore
+internal import KDNMemory
+internal import KDNPool
+
+/// Writes the answer of STATS: JSON with a versioned schema.
+final class StatisticsReporter: Sendable {
+  /// Grows when a field changes its meaning or goes; new fields leave it as it is.
+  private static let schema = 1
+  private let arena: Arena
+  private let started = SystemClock().now()
+
+  init(arena: Arena) {
+    self.arena = arena
+  }
+
+  /// The numbers now, as UTF-8 JSON; of other namespaces nothing is told.
+  func json(pool: Pool, counters: ServerCounters, namespace: Namespace) -> String {
+    let encoder = JSONEncoder()
+    encoder.outputFormatting = [.sortedKeys]
+    encoder.keyEncodingStrategy = .convertToSnakeCase
+    let report = StatisticsReport(
+      schema: Self.schema, version: Version.text,
+      uptimeSeconds: Double(SystemClock().now().nanoseconds(since: started)) / 1e9,
+      process: .current(), memory: MemoryReport(arena), pool: PoolReport(pool.statistics),
+      namespace: NamespaceReport(namespace, pool.statistics),
+      connections: counters.snapshot)
+    do {
+      return String(decoding: try encoder.encode(report), as: UTF8.self)
+    } catch {
+      preconditionFailure("numbers could not be written as JSON: \(error)")
+    }
+  }
+}
+
+/// All of STATS.
+private struct StatisticsReport: Codable {
+  let schema: Int
+  let version: String
+  let uptimeSeconds: Double
+  let process: ProcessReport
+  let memory: MemoryReport
+  let pool: PoolReport
+  let namespace: NamespaceReport
+  let connections: ConnectionReport
+}
+
+/// What the process has used.
+private struct ProcessReport: Codable {
+  let pid: Int32
+  let cpuSeconds: Double
+  let residentBytesMax: Int
+
+  static func current() -> ProcessReport {
+    var usage = rusage()
+    unsafe getrusage(__rusage_who_t(RUSAGE_SELF.rawValue), &usage)
+    let user = Double(usage.ru_utime.tv_sec) + Double(usage.ru_utime.tv_usec) / 1e6
+    let system = Double(usage.ru_stime.tv_sec) + Double(usage.ru_stime.tv_usec) / 1e6
+    return ProcessReport(
+      pid: getpid(), cpuSeconds: user + system, residentBytesMax: usage.ru_maxrss << 10)
+  }
+}

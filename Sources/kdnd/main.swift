@@ -1,0 +1,3 @@
+import KDNServer
+
+KDNDaemon.main()
