@@ -24,8 +24,7 @@ let package = Package(
   dependencies: [
     .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
     .package(url: "https://github.com/apple/swift-collections", from: "1.6.0"),
-    .package(
-      url: "https://github.com/apple/swift-configuration", from: "1.4.0", traits: ["YAML"]),
+    .package(url: "https://github.com/apple/swift-configuration", from: "1.4.0", traits: []),
     .package(url: "https://github.com/apple/swift-crypto", from: "4.5.2"),
     .package(url: "https://github.com/apple/swift-log", from: "1.16.2"),
     .package(url: "https://github.com/HdrHistogram/hdrhistogram-swift", from: "0.2.0"),
@@ -67,14 +66,16 @@ let package = Package(
       ],
       exclude: ["KDN.docc"], swiftSettings: strict),
     .target(
-      name: "KDNClient", dependencies: ["KDNCore", "KDNMemory", "KDNWire", "CPlatform"],
+      name: "KDNClient",
+      dependencies: ["KDNCore", "KDNMemory", "KDNWire", "KDNTransport", "CPlatform"],
       swiftSettings: strict),
     .executableTarget(
-      name: "kdnd", dependencies: ["KDNServer", arguments], swiftSettings: strict),
+      name: "kdnd", dependencies: ["KDNServer", "KDNTransport", arguments, log],
+      swiftSettings: strict),
     .executableTarget(
       name: "kdn",
       dependencies: [
-        "KDNCore", "KDNClient", arguments,
+        "KDNCore", "KDNClient", "KDNWire", "KDNMemory", "KDNTransport", "CPlatform", arguments,
         .product(name: "Histogram", package: "hdrhistogram-swift"),
       ],
       swiftSettings: strict),
@@ -94,7 +95,8 @@ let package = Package(
       dependencies: ["KDNServer", "KDNClient", "KDNPool", "KDNMemory", "KDNWire", "KDNCore"],
       swiftSettings: tests),
     .testTarget(
-      name: "KDNClientTests", dependencies: ["KDNClient", "KDNWire", "KDNCore"],
+      name: "KDNClientTests",
+      dependencies: ["KDNClient", "KDNWire", "KDNTransport", "KDNCore"],
       swiftSettings: tests),
     .testTarget(
       name: "Simulation", dependencies: ["KDNPool", "KDNMemory", "KDNCore"],

@@ -25,10 +25,40 @@ package struct ByteReader {
   /// How many bytes are left.
   @inlinable package var remaining: Int { end - position }
 
-  /// Takes a fixed-width integer; throws a fault that names `field` if the bytes end before.
-  @inlinable @inline(__always)
-  package mutating func take<T: FixedWidthInteger>(
-    _ field: StaticString, as type: T.Type = T.self
+  // One function per width, since a generic one is not specialised across modules: a decoder in
+  // another module would pay for looking up the type at each field.
+
+  /// Takes a UInt8; throws a fault that names `field` if the bytes end before.
+  package mutating func take(
+    _ field: StaticString, as type: UInt8.Type = UInt8.self
+  ) throws(FieldFault) -> UInt8 {
+    try takeInteger(field)
+  }
+
+  /// Takes a UInt16; throws a fault that names `field` if the bytes end before.
+  package mutating func take(
+    _ field: StaticString, as type: UInt16.Type = UInt16.self
+  ) throws(FieldFault) -> UInt16 {
+    try takeInteger(field)
+  }
+
+  /// Takes a UInt32; throws a fault that names `field` if the bytes end before.
+  package mutating func take(
+    _ field: StaticString, as type: UInt32.Type = UInt32.self
+  ) throws(FieldFault) -> UInt32 {
+    try takeInteger(field)
+  }
+
+  /// Takes a UInt64; throws a fault that names `field` if the bytes end before.
+  package mutating func take(
+    _ field: StaticString, as type: UInt64.Type = UInt64.self
+  ) throws(FieldFault) -> UInt64 {
+    try takeInteger(field)
+  }
+
+  @inline(__always)
+  private mutating func takeInteger<T: FixedWidthInteger>(
+    _ field: StaticString
   ) throws(FieldFault) -> T {
     let width = MemoryLayout<T>.size
     guard remaining >= width else { throw truncated(field, wanted: width) }

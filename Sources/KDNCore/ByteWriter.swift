@@ -14,9 +14,22 @@ package struct ByteWriter {
   /// How many bytes were written so far.
   @inlinable package var count: Int { storage.count }
 
-  /// Appends a fixed-width integer.
-  @inlinable @inline(__always)
-  package mutating func put<T: FixedWidthInteger>(_ value: T) {
+  // One function per width: see ByteReader.
+
+  /// Appends a UInt8.
+  package mutating func put(_ value: UInt8) { putInteger(value) }
+
+  /// Appends a UInt16.
+  package mutating func put(_ value: UInt16) { putInteger(value) }
+
+  /// Appends a UInt32.
+  package mutating func put(_ value: UInt32) { putInteger(value) }
+
+  /// Appends a UInt64.
+  package mutating func put(_ value: UInt64) { putInteger(value) }
+
+  @inline(__always)
+  private mutating func putInteger<T: FixedWidthInteger>(_ value: T) {
     var littleEndian = value.littleEndian
     // Safe because: the pointer is to the local above, whose bytes are all initialised.
     unsafe withUnsafeBytes(of: &littleEndian) { unsafe storage.append(contentsOf: $0) }

@@ -32,7 +32,7 @@ extension Layout {
       throw FieldFault("dtype", value: UInt64(rawType), limit: 6, "unknown element type")
     }
     let groupCount: UInt16 = try reader.take("groupCount")
-    guard Int(groupCount) <= Self.groupCountMax else {
+    guard (1...Self.groupCountMax).contains(Int(groupCount)) else {
       throw FieldFault(
         "groupCount", value: Int(groupCount), limit: Self.groupCountMax, "must be 1 to 64")
     }
@@ -73,16 +73,16 @@ extension LayoutGroup {
   }
 
   fileprivate init(from reader: inout ByteReader) throws(FieldFault) {
-    let rawTag: UInt8 = try reader.take("groupKind")
+    let rawTag: UInt8 = try reader.take("kind")
     guard let tag = Tag(rawValue: rawTag) else {
-      throw FieldFault("groupKind", value: UInt64(rawTag), limit: 3, "unknown kind of group")
+      throw FieldFault("kind", value: UInt64(rawTag), limit: 3, "unknown kind of group")
     }
     let hasRoPE: UInt8 = try reader.take("hasRoPE")
     guard hasRoPE <= 1 else {
       throw FieldFault("hasRoPE", value: UInt64(hasRoPE), limit: 1, "must be 0 or 1")
     }
     let layerCount: UInt16 = try reader.take("layerCount")
-    guard Int(layerCount) <= Layout.layersPerGroupMax else {
+    guard (1...Layout.layersPerGroupMax).contains(Int(layerCount)) else {
       throw FieldFault(
         "layerCount", value: Int(layerCount), limit: Layout.layersPerGroupMax, "must be 1 to 1024")
     }

@@ -10,6 +10,8 @@ package final class Arena: Sendable {
   package let placement: ArenaPlacement
   private let factory: SlabFactory
   private let state: Mutex<SlabTable>
+  /// Shows the thread sanitizer each handover of the lock: the runtime's own is not instrumented.
+  private let handover = Atomic<Bool>(false)
 
   /// Maps all slabs, and has the kernel give their pages if so configured.
   ///
@@ -27,9 +29,7 @@ package final class Arena: Sendable {
   /// - Returns: nil if there is no room now: evict, or refuse.
   package func reserve(byteCount: Int, owner: ArenaOwner) -> Reservation? {
     guard canEverHold(byteCount: byteCount) else { return nil }
-    let taken = state.withLock { state in
-      state.take(byteCount, owner, factory)
-    }
+    let taken = withTable { $0.take(byteCount, owner, factory) }
     guard let taken else { return nil }
     return unsafe Reservation(
       Extent(
@@ -43,9 +43,17 @@ package final class Arena: Sendable {
   }
 
   /// The state in numbers, at about one moment.
-  package var statistics: ArenaStatistics { state.withLock { $0.statistics } }
+  package var statistics: ArenaStatistics { withTable { $0.statistics } }
 
   func free(_ grant: ExtentAllocator.Grant, inSlab slab: Int) {
-    state.withLock { $0.give(grant, slab, factory) }
+    withTable { $0.give(grant, slab, factory) }
+  }
+
+  private func withTable<Result: Sendable>(_ body: (inout SlabTable) -> Result) -> Result {
+    state.withLock { table in
+      _ = handover.load(ordering: .acquiring)
+      defer { handover.store(true, ordering: .releasing) }
+      return body(&table)
+    }
   }
 }

@@ -28,8 +28,11 @@ package final class Block: Sendable {
   @unsafe package var base: UnsafeRawPointer { unsafe UnsafeRawPointer(extent.base) }
   /// Number of the slab and offset in it, for clients that map slabs.
   package var location: (slab: Int, offset: Int) { (extent.slab, extent.offset) }
-  /// Whether anybody reads in place. Acquire: who sees no lease also sees that reading has ended.
-  package var isLeased: Bool { leases.load(ordering: .acquiring) > 0 }
+  /// Whether anybody reads in place.
+  package var isLeased: Bool {
+    // Acquiring: who sees no lease also sees that reading has ended.
+    leases.load(ordering: .acquiring) > 0
+  }
 
   /// Grants a right to read in place.
   package func lease() -> Lease {

@@ -76,7 +76,8 @@ struct SlabFactory: Sendable {
     defer { unsafe fclose(file) }
     var line = [CChar](repeating: 0, count: 256)
     while unsafe fgets(&line, Int32(line.count), file) != nil {
-      let text = String(decoding: line.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }, as: UTF8.self)
+      let text = String(
+        decoding: line.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }, as: UTF8.self)
       guard text.hasPrefix("ShmemPmdMapped:") else { continue }
       let kibibytes = text.split(separator: " ").dropFirst().first.flatMap { Int($0) }
       return (kibibytes ?? 0) << 10

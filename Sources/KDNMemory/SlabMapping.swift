@@ -18,9 +18,7 @@ internal import Glibc
 
   /// Maps a fresh memfd of zero bytes.
   ///
-  /// - Parameters:
-  ///   - byteCount: length, whole pages.
-  ///   - node: the NUMA node to be placed on, nil for wherever the kernel likes.
+  /// `byteCount` is whole pages; `node` is the NUMA node to be placed on, nil for any.
   /// - Throws: the call that failed.
   init(byteCount: Int, wantsHuge: Bool, wantsLock: Bool, node: Int32?) throws(ArenaError) {
     var memory = unsafe wantsHuge ? Self.map(byteCount, huge: true) : nil

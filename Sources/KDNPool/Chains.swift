@@ -160,7 +160,8 @@ extension Chains {
     var child = orphans[name] ?? -1
     while child >= 0 {
       let next = nodes[Int(child)].nextSibling
-      let isOwn = object.isAkin(to: self[child])
+      let isOwn =
+        object.isAkin(to: self[child])
         && object.firstToken < self[child].firstToken
       if isOwn {
         unhang(child)

@@ -12,7 +12,7 @@ package final class Namespace: Sendable {
   package let owner: ArenaOwner
 
   private let currentGeneration = Atomic<UInt64>(0)
-  private let layouts = Mutex<[LayoutID: LayoutGeometry]>([:])
+  private let layouts = Guarded<[LayoutID: LayoutGeometry]>([:])
 
   init(name: NamespaceName, number: UInt32) {
     self.name = name

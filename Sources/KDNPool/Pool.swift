@@ -15,9 +15,9 @@ package final class Pool: Sendable {
   let clock: any MonotonicClock
   let budget: MemoryBudget
   let stripes: [Stripe]
-  let residency: Mutex<Residency>
-  let leases = Mutex(LeaseTable())
-  let waiters = Mutex(WaitTable())
+  let residency: Guarded<Residency>
+  let leases = Guarded(LeaseTable())
+  let waiters = Guarded(WaitTable())
   /// Numbers the uses of objects.
   let useCount = Atomic<UInt64>(0)
   /// The policy's age, for uses noted outside the residency lock.
@@ -25,7 +25,7 @@ package final class Pool: Sendable {
   let bufferBytes = Atomic<Int>(0)
   let refusals = Atomic<UInt64>(0)
   let openReservations = Counter()
-  private let names = Mutex(Names())
+  private let names = Guarded(Names())
 
   private struct Names: Sendable {
     var byName: [NamespaceName: Namespace] = [:]
@@ -51,11 +51,11 @@ package final class Pool: Sendable {
     budget = MemoryBudget(
       bytesMax: configuration.memoryBytesMax,
       fixedBytes: arena.statistics.capacityBytes + configuration.fixedBytes)
-    let ghosts = configuration.ghostsMax / configuration.indexStripes
+    let ghosts = configuration.ghostsPerStripe
     stripes = (0..<configuration.indexStripes).map { _ in Stripe(ghosts: ghosts) }
     let policy = policy()
     policyAgeBits = Atomic(policy.age.bitPattern)
-    residency = Mutex(Residency(policy: policy))
+    residency = Guarded(Residency(policy: policy))
   }
 
   /// Finds a namespace, or makes it.

@@ -74,8 +74,10 @@ extension Pool {
     return try ticket.get()
   }
 
-  /// Ends a wait. True: `notify` was not called and never will be. False: it was called, or is
-  /// being called on another thread at this moment.
+  /// Ends a wait.
+  ///
+  /// - Returns: true if `notify` was not called and never will be; false if it was called, or is
+  ///   being called on another thread at this moment.
   @discardableResult
   package func cancel(_ ticket: WaitTicket) -> Bool {
     // The closure is dropped after the lock: what it holds may call the pool when it goes.

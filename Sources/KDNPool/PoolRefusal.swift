@@ -1,6 +1,6 @@
 package import KDNCore
 
-/// Why the pool did not do what was asked; nothing was changed.
+/// Why the pool did not do what was asked.
 package enum PoolRefusal: Error, Equatable, Sendable {
   /// No room or no slot now; asking again after this time may help.
   case busy(retryAfterMilliseconds: UInt64)

@@ -1,5 +1,6 @@
 package import KDNCore
 package import KDNMemory
+internal import Synchronization
 
 /// A picture of a pool's counters and contents.
 package struct PoolStatistics: Sendable {
@@ -59,4 +60,51 @@ package struct PoolStatistics: Sendable {
   package var refusals: UInt64 = 0
   /// Contents by namespace, in the order in which they were made.
   package var namespaces: [NamespaceShare] = []
+}
+
+extension Pool {
+  /// A picture of the counters; each is right, but they are read one after the other.
+  package var statistics: PoolStatistics {
+    var picture = PoolStatistics(arena: arena.statistics)
+    var misses = [UInt64](repeating: 0, count: MissCause.allCases.count + 1)
+    for stripe in stripes {
+      let (hits, missed) = stripe.withLock { ($0.hits, $0.misses) }
+      picture.hits += hits
+      for (cause, count) in missed.enumerated() { misses[cause] += count }
+    }
+    for cause in MissCause.allCases { picture.misses[cause] = misses[Int(cause.rawValue)] }
+    picture.memoryBytesMax = configuration.memoryBytesMax
+    picture.chargedBytes = budget.chargedBytes
+    picture.bufferBytes = bufferBytes.load(ordering: .relaxed)
+    picture.indexBytes =
+      picture.chargedBytes - picture.bufferBytes - picture.arena.capacityBytes
+    picture.reservations = openReservations.count
+    picture.refusals = refusals.load(ordering: .relaxed)
+    picture.leases = leases.withLock { $0.count }
+    picture.waiters = waiters.withLock { $0.count }
+    let namespaces = namespaces
+    residency.withLock { $0.fill(&picture, namespaces) }
+    return picture
+  }
+}
+
+extension Residency {
+  fileprivate func fill(_ picture: inout PoolStatistics, _ namespaces: [Namespace]) {
+    picture.objects = total.objects
+    picture.bytes = total.bytes
+    picture.deadObjects = deadObjects
+    picture.pins = pinCount
+    picture.evictions = evictions
+    picture.evictedBytes = evictedBytes
+    picture.stores = stores
+    picture.conflicts = conflicts
+    picture.expired = expired
+    picture.purged = purged
+    picture.namespaces = namespaces.map { namespace in
+      let share = shares[Int(namespace.number)]
+      return PoolStatistics.NamespaceShare(
+        name: namespace.name, objects: share.objects, bytes: share.bytes,
+        generation: namespace.generation)
+    }
+  }
 }

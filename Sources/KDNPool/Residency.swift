@@ -45,8 +45,6 @@ struct Residency: Sendable {
   var pinCount: Int { pins.count }
   /// When the next pin ends.
   var nextPinEnd: Instant? { pins.first?.key }
-  /// When the next TTL ends.
-  var nextExpiry: Instant? { expiries.first?.key }
 
   /// Makes room to count a namespace; its number must be the next one.
   mutating func addNamespace() {

@@ -1,5 +1,4 @@
 internal import KDNCore
-internal import Synchronization
 
 /// One part of the index behind its own lock; all objects of a chunk are in one stripe.
 final class Stripe: Sendable {
@@ -15,10 +14,10 @@ final class Stripe: Sendable {
   /// Bytes of a stripe without objects and ghosts.
   static let fixedBytes = 1024
 
-  private let state: Mutex<State>
+  private let state: Guarded<State>
 
   init(ghosts: Int) {
-    state = Mutex(State(ghosts: GhostTable(entries: ghosts)))
+    state = Guarded(State(ghosts: GhostTable(entries: ghosts)))
   }
 
   /// Runs `body` under the lock; it must not take another lock but the arena's, nor call out.
@@ -41,7 +40,8 @@ extension Stripe.State {
       return object.generation == object.namespace.generation ? .expired : .purged
     }
     if let cause = ghosts.cause(of: Self.fingerprint(key, place.namespace)) { return cause }
-    let isElsewhere = key.kind == .layout
+    let isElsewhere =
+      key.kind == .layout
       && table.all(at: place).contains { $0.key.kind == .layout && $0.isLive(at: now) }
     return isElsewhere ? .wrongLayout : .neverStored
   }

@@ -1,5 +1,4 @@
 internal import KDNCore
-internal import Synchronization
 
 /// A wait for an object that is not published yet; hand it to `Pool.cancel` to end it.
 package struct WaitTicket: Sendable {

@@ -82,7 +82,7 @@ package final class Link {
     ordinary.append(.bytes(bytes, endsMessage: false))
   }
 
-  /// Queues bytes in place; they must stay readable until a lease that `keep` takes later is dropped.
+  /// Queues bytes in place; readable until a lease that `keep` takes later is dropped.
   @unsafe package func sendBorrowed(_ bytes: UnsafeRawBufferPointer, endsMessage: Bool) {
     ordinary.append(unsafe .borrowed(bytes, endsMessage: endsMessage))
   }
@@ -114,7 +114,9 @@ package final class Link {
       // An ordinary message that has begun is finished first; then the urgent ones may pass.
       if ordinary.isInsideMessage { unsafe ordinary.gather(into: &gather, firstMessageOnly: true) }
       unsafe urgent.gather(into: &gather, firstMessageOnly: false)
-      if !ordinary.isInsideMessage { unsafe ordinary.gather(into: &gather, firstMessageOnly: false) }
+      if !ordinary.isInsideMessage {
+        unsafe ordinary.gather(into: &gather, firstMessageOnly: false)
+      }
       return unsafe kdn_send(socket.number, pieces.baseAddress, gather.count)
     }
     guard sent >= 0 else {

@@ -36,9 +36,9 @@ package protocol LoopMember: AnyObject {
 /// One event loop: a serial queue with its descriptors; a connection lives on one loop for life.
 ///
 /// The loop keeps an epoll set of its own behind one dispatch source. When the source fires, the
-/// handler works the set off and then *lingers* in `epoll_wait` for a short while: under traffic a
-/// wake-up then costs what it costs any epoll server, and not a second trip through Dispatch's
-/// manager thread; in quiet times the thread goes back to Dispatch.
+/// handler works the set off, polls for a moment if that paid lately, and then *lingers* in
+/// `epoll_wait` for a short while: under traffic a wake-up then costs what it costs any epoll server,
+/// and not a second trip through Dispatch's manager thread; in quiet times the thread goes back.
 package actor Loop {
   /// How long the handler waits in `epoll_wait` for more work before it leaves its thread.
   private static let lingerMilliseconds: Int32 = 5
@@ -57,6 +57,7 @@ package actor Loop {
   private var nextToken: UInt64 = 1
   private var nextTick: Instant = .never
   private var isStopped = false
+  private var spin = AdaptiveSpin()
   private let memory = ScratchMemory(byteCount: 256 << 10)
 
   package nonisolated var unownedExecutor: UnownedSerialExecutor {
@@ -102,7 +103,9 @@ package actor Loop {
   /// Watches `descriptor` for `member`; returns the token that names the watch.
   ///
   /// - Throws: if the kernel refuses.
-  package func watch(_ descriptor: Int32, for member: any LoopMember) throws(TransportError) -> UInt64 {
+  package func watch(
+    _ descriptor: Int32, for member: any LoopMember
+  ) throws(TransportError) -> UInt64 {
     let token = nextToken
     nextToken += 1
     try Self.add(descriptor, token: token, to: set.number)
@@ -152,11 +155,26 @@ package actor Loop {
   }
 
   private func turn() {
-    var wait: Int32 = 0
     while !isStopped {
-      guard work(waitMilliseconds: wait) || wait == 0 else { return }
-      wait = Self.lingerMilliseconds
+      if work(waitMilliseconds: 0) { continue }
+      if spinForWork() { continue }
+      guard work(waitMilliseconds: Self.lingerMilliseconds) else { return }
     }
+  }
+
+  /// Polls for a moment if that paid lately; true if work was found and done.
+  private func spinForWork() -> Bool {
+    let budget = spin.budgetNanoseconds()
+    guard budget > 0 else { return false }
+    let start = clock.now()
+    repeat {
+      guard !work(waitMilliseconds: 0) else {
+        spin.ended(foundWork: true)
+        return true
+      }
+    } while clock.now().nanoseconds(since: start) < budget
+    spin.ended(foundWork: false)
+    return false
   }
 
   /// Handles one batch of events; false if there was none within the wait.

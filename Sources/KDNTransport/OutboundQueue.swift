@@ -63,7 +63,7 @@ struct OutboundQueue: ~Copyable {
     }
   }
 
-  /// Takes up to `sent` bytes off the front, at most the first message's if asked; returns how many.
+  /// Takes up to `sent` bytes off the front, the first message's at most if asked; says how many.
   mutating func consume(_ sent: Int, firstMessageOnly: Bool) -> Int {
     var left = sent
     while left > 0, let length = frontLength {
@@ -110,7 +110,7 @@ struct OutboundQueue: ~Copyable {
   ) -> Bool {
     switch entry {
     case .bytes(let bytes, let ends):
-      // Safe because: the array is stored in the queue, unshared and unchanged, while the write lasts.
+      // Safe because: the array stays in the queue, unshared and unchanged, while the write lasts.
       unsafe bytes.withUnsafeBytes {
         unsafe gather.add(UnsafeRawBufferPointer(rebasing: $0[skip...]))
       }

@@ -2,19 +2,26 @@ internal import CPlatform
 internal import Glibc
 
 /// An endpoint in the kernel's form.
-struct SocketAddress {
+package struct SocketAddress {
   private let storage: [UInt8]
   /// `AF_INET`, `AF_INET6` or `AF_UNIX`.
-  let family: Int32
+  package let family: Int32
 
   /// Resolves `endpoint`; a host name gives its first address.
-  init(_ endpoint: Endpoint) throws(TransportError) {
+  ///
+  /// - Throws: `getaddrinfo` if the host has no address.
+  package init(_ endpoint: Endpoint) throws(TransportError) {
     switch endpoint {
     case .unix(let path):
       family = AF_UNIX
       storage = Self.unix(path)
     case .tcp(let host, let port): (family, storage) = try Self.resolve(host, port)
     }
+  }
+
+  /// Connects the socket `number`; 0, or -1 with errno set: `EINPROGRESS` if it does not block.
+  package func connect(_ number: Int32) -> Int32 {
+    unsafe withPointer { unsafe Glibc.connect(number, $0, $1) }
   }
 
   /// Lends the address to a system call.

@@ -2,8 +2,8 @@ package import KDNCore
 
 /// The client's view of one connection: which requests wait, and what each frame answers.
 ///
-/// Decides and does no I/O. The server is not trusted: whatever does not fit a request that waits is
-/// a typed fault, after which the connection must be closed and its answers dropped.
+/// Decides and does no I/O. The server is not trusted: whatever does not fit a request that waits
+/// is a typed fault, after which the connection must be closed and its answers dropped.
 package struct ClientMachine: ~Copyable {
   /// What a frame from the server says.
   package enum Event: Equatable, Sendable {
@@ -104,7 +104,9 @@ package struct ClientMachine: ~Copyable {
   private mutating func event(
     _ header: FrameHeader, body: ByteReader, intact: Bool
   ) throws(ClientProtocolFault) -> Event {
-    guard state != .closed else { throw .unknownRequest(requestID: header.requestID, op: header.op) }
+    guard state != .closed else {
+      throw .unknownRequest(requestID: header.requestID, op: header.op)
+    }
     if header.operation == nil, header.flags.contains(.optional) { return .skip }
     try Self.check(header)
     guard intact else { throw .damagedBody(requestID: header.requestID, op: header.op) }

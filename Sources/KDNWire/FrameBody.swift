@@ -61,13 +61,30 @@ extension ByteReader {
     return count
   }
 
-  /// Takes a reserved integer, which must be zero.
-  mutating func takeZero<T: FixedWidthInteger & UnsignedInteger>(
-    _ type: T.Type, _ field: StaticString = "reserved"
+  /// Takes a reserved u8, which must be zero.
+  mutating func takeZero(
+    _ type: UInt8.Type, _ field: StaticString = "reserved"
   ) throws(FieldFault) {
-    let value: T = try take(field)
+    try Self.checkZero(UInt64(try take(field, as: UInt8.self)), field)
+  }
+
+  /// Takes a reserved u16, which must be zero.
+  mutating func takeZero(
+    _ type: UInt16.Type, _ field: StaticString = "reserved"
+  ) throws(FieldFault) {
+    try Self.checkZero(UInt64(try take(field, as: UInt16.self)), field)
+  }
+
+  /// Takes a reserved u32, which must be zero.
+  mutating func takeZero(
+    _ type: UInt32.Type, _ field: StaticString = "reserved"
+  ) throws(FieldFault) {
+    try Self.checkZero(UInt64(try take(field, as: UInt32.self)), field)
+  }
+
+  private static func checkZero(_ value: UInt64, _ field: StaticString) throws(FieldFault) {
     guard value == 0 else {
-      throw FieldFault("\(field)", value: UInt64(value), limit: 0, "must be zero")
+      throw FieldFault("\(field)", value: value, limit: 0, "must be zero")
     }
   }
 

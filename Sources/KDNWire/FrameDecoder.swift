@@ -5,8 +5,8 @@ package import KDNCore
 /// Append what the link read, take frames until `nextFrame` gives nil, and only then append again:
 /// the buffer then never holds more than one incomplete header and body and one read. When a frame
 /// has payload, `nextFrame` gives nil until all of it is accounted for: first what was read along
-/// with the header (`takeBufferedPayload`, `skipBufferedPayload`), then what the link reads straight
-/// to its place (`payloadArrived`).
+/// with the header (`takeBufferedPayload`, `skipBufferedPayload`), then what the link reads
+/// straight to its place (`payloadArrived`).
 package struct FrameDecoder {
   /// Longest body that is accepted, in bytes.
   package var maxBodyBytes: Int
@@ -14,7 +14,7 @@ package struct FrameDecoder {
   package var maxFramePayloadBytes: Int
   /// Bytes of the present frame's payload that are not yet accounted for.
   package private(set) var payloadRemaining = 0
-  /// Whether the present frame's body is the one its header announces; an empty body has checksum 0.
+  /// Whether the present frame's body is the one announced; an empty body has checksum 0.
   package private(set) var bodyIsIntact = true
 
   private var buffer: [UInt8] = []

@@ -55,7 +55,7 @@ package struct GetRequest: FrameBody {
 
   /// Decodes a whole body.
   ///
-  /// - Throws: a fault that names `count`, `flags`, `reserved`, `selection`, `rangeCount`, `offset`,
+  /// - Throws: a fault that names `count`, `flags`, `reserved`, `selection`, `rangeCount`,
   ///   `length`, `bodyLength` or a field of a key or part.
   package init(from reader: inout ByteReader, limits: Limits) throws(FieldFault) {
     try reader.require(atLeast: 16)

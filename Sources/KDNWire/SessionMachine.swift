@@ -56,7 +56,9 @@ package struct SessionMachine: ~Copyable {
   /// Whether the connection ends once the last request in flight is answered.
   package var isDraining: Bool { state == .draining }
   /// Whether a draining connection has nothing left to answer and may be closed.
-  package var isDrained: Bool { state == .closed || (state == .draining && inFlight.isEmpty) }
+  package var isDrained: Bool {
+    state == .closed || (state == .draining && inFlight.isEmpty && transfers.isEmpty)
+  }
 
   // MARK: Events
 
@@ -131,7 +133,8 @@ package struct SessionMachine: ~Copyable {
     return true
   }
 
-  /// The server goes away: no new request is accepted, those in flight are answered.
+  /// The server goes away: no new request is accepted; requests in flight are answered, and open
+  /// transfers may be finished.
   package mutating func drain() {
     guard state != .closed else { return }
     state = .draining
@@ -202,9 +205,9 @@ package struct SessionMachine: ~Copyable {
   private static func fault(
     in header: FrameHeader, _ operation: Operation, intact: Bool
   ) -> (Status, FieldFault)? {
-    func refusal(_ field: String, _ value: UInt64, _ limit: UInt64, _ problem: String)
-      -> (Status, FieldFault)
-    {
+    func refusal(
+      _ field: String, _ value: UInt64, _ limit: UInt64, _ problem: String
+    ) -> (Status, FieldFault) {
       let fault = FieldFault(field, value: value, limit: limit, problem)
       return (Status(refusing: fault), fault)
     }
@@ -239,13 +242,15 @@ package struct SessionMachine: ~Copyable {
   private func refusalBySequence(
     _ header: FrameHeader, _ operation: Operation
   ) -> (Status, FieldFault)? {
-    func refusal(_ status: Status, _ field: String, _ value: UInt64, _ limit: Int, _ why: String)
-      -> (Status, FieldFault)
-    {
-      (status, FieldFault(field, value: value, limit: UInt64(clamping: limit), why))
+    func refusal(
+      _ status: Status, _ field: String, _ value: UInt64, _ limit: Int, _ problem: String
+    ) -> (Status, FieldFault) {
+      (status, FieldFault(field, value: value, limit: UInt64(clamping: limit), problem))
     }
     let op = UInt64(header.op)
     switch state {
+    case .draining where operation == .putData && !transfers.isEmpty: return nil
+    case .draining where operation.endsTransfer && !transfers.isEmpty: break
     case .closed, .draining:
       return refusal(.draining, "op", op, 0, "the server is going away")
     case .handshake where operation != .hello:
@@ -273,4 +278,9 @@ package struct SessionMachine: ~Copyable {
     }
     return nil
   }
+}
+
+extension Operation {
+  /// Whether the operation ends a transfer that PUT_BEGIN opened.
+  fileprivate var endsTransfer: Bool { self == .putCommit || self == .putAbort }
 }

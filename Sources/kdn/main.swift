@@ -1,1 +1,1 @@
-print("kdn")
+KDNCommand.main()

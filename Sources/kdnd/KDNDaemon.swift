@@ -3,6 +3,7 @@ import Dispatch
 import FoundationEssentials
 import Glibc
 import KDNServer
+import KDNTransport
 import Logging
 
 /// The daemon's command line.
@@ -125,7 +126,6 @@ struct KDNDaemon: ParsableCommand {
   }
 
   private static func complain(_ text: String) {
-    let line = Array("kdnd: \(text)\n".utf8)
-    _ = unsafe write(STDERR_FILENO, line, line.count)
+    StandardError.write("kdnd: \(text)\n")
   }
 }

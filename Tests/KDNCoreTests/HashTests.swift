@@ -79,8 +79,9 @@ struct HashTests {
       _ = try ObjectKey(from: &reader)
     }
     // The four fields of an opaque key's part, which must all be 0, are refused together.
-    let names = vector.name.hasPrefix("opaque") && vector.field != "variant" &&
-      vector.field != "layoutID" ? [vector.field, "part"] : [vector.field]
+    let names =
+      vector.name.hasPrefix("opaque") && vector.field != "variant" && vector.field != "layoutID"
+      ? [vector.field, "part"] : [vector.field]
     #expect(names.contains(found?.field ?? ""))
   }
 
@@ -89,15 +90,18 @@ struct HashTests {
     #expect(fault { _ = try ChunkHash([UInt8](repeating: 1, count: count)) }?.field == "hash")
   }
 
-  @Test("XXH3-64 has the reference's values", arguments: [
-    ("", 0x2D06_8005_38D3_94C2), ("a", 0xE6C6_32B6_1E96_4E1F), ("abc", 0x78AF_5F94_892F_3950),
-  ] as [(String, UInt64)])
+  @Test(
+    "XXH3-64 has the reference's values",
+    arguments: [
+      ("", 0x2D06_8005_38D3_94C2), ("a", 0xE6C6_32B6_1E96_4E1F), ("abc", 0x78AF_5F94_892F_3950),
+    ] as [(String, UInt64)])
   func checksum(_ text: String, _ expected: UInt64) {
     #expect(Checksum(of: Array(text.utf8)).value == expected)
     #expect(Checksum(of: text.utf8).value == expected)
     let padded = Array(text.utf8) + [1, 2, 3]
     #expect(Checksum(of: padded, first: text.utf8.count).value == expected)
-    #expect(ByteReader([9] + padded, in: 1..<4 + text.utf8.count)
-      .checksum(next: text.utf8.count).value == expected)
+    #expect(
+      ByteReader([9] + padded, in: 1..<4 + text.utf8.count)
+        .checksum(next: text.utf8.count).value == expected)
   }
 }

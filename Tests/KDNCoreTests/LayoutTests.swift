@@ -59,7 +59,8 @@ struct LayoutTests {
     #expect((names[vector.field] ?? [vector.field]).contains(found?.field ?? ""), "\(found as Any)")
   }
 
-  @Test("an encoding cut off at any point, or with a byte too many, is refused",
+  @Test(
+    "an encoding cut off at any point, or with a byte too many, is refused",
     arguments: Vectors.layouts.layouts)
   func truncated(_ vector: LayoutVector) {
     let bytes = unhex(vector.hex)
@@ -126,7 +127,8 @@ struct GeometryTests {
     #expect(ranges.map { [$0.lowerBound, $0.count] } == vector.ranges)
   }
 
-  @Test("what two writers stored by halves of the heads, a reader gathers whole",
+  @Test(
+    "what two writers stored by halves of the heads, a reader gathers whole",
     arguments: [1, 3, 16])
   func heads(_ tokens: Int) throws {
     let layout = try Layout(

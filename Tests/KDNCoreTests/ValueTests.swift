@@ -94,26 +94,32 @@ struct ByteReaderTests {
 
 @Suite("Byte counts")
 struct ByteCountTests {
-  @Test("sizes with and without units are read", arguments: [
-    ("0", 0), ("4096", 4096), ("1B", 1), ("2kB", 2000), ("3 KiB", 3072), ("64MiB", 64 << 20),
-    ("1GiB", 1 << 30), ("2TiB", 2 << 40), ("5GB", 5_000_000_000), ("7TB", 7_000_000_000_000),
-    ("4611686018427387904", 1 << 62), ("8MB", 8_000_000),
-  ])
+  @Test(
+    "sizes with and without units are read",
+    arguments: [
+      ("0", 0), ("4096", 4096), ("1B", 1), ("2kB", 2000), ("3 KiB", 3072), ("64MiB", 64 << 20),
+      ("1GiB", 1 << 30), ("2TiB", 2 << 40), ("5GB", 5_000_000_000), ("7TB", 7_000_000_000_000),
+      ("4611686018427387904", 1 << 62), ("8MB", 8_000_000),
+    ])
   func parses(_ text: String, _ bytes: Int) throws {
     #expect(try ByteCount(parsing: text, field: "size").bytes == bytes)
   }
 
-  @Test("what is no size is refused", arguments: [
-    "", "B", "-1", "1.5GiB", "1 gib", "1KB", "12345678901234567890", "4611686018427387905",
-    "9000000TiB", "1MiBs", "0x10", "١", " 1",
-  ])
+  @Test(
+    "what is no size is refused",
+    arguments: [
+      "", "B", "-1", "1.5GiB", "1 gib", "1KB", "12345678901234567890", "4611686018427387905",
+      "9000000TiB", "1MiBs", "0x10", "١", " 1",
+    ])
   func refuses(_ text: String) {
     #expect(fault { _ = try ByteCount(parsing: text, field: "size") }?.field == "size")
   }
 
-  @Test("a size is written with the largest binary unit that divides it", arguments: [
-    (0, "0"), (1, "1"), (1024, "1KiB"), (1536, "1536"), (64 << 20, "64MiB"), (3 << 40, "3TiB"),
-  ])
+  @Test(
+    "a size is written with the largest binary unit that divides it",
+    arguments: [
+      (0, "0"), (1, "1"), (1024, "1KiB"), (1536, "1536"), (64 << 20, "64MiB"), (3 << 40, "3TiB"),
+    ])
   func describes(_ bytes: Int, _ text: String) throws {
     #expect(ByteCount(bytes).description == text)
     #expect(try ByteCount(parsing: text, field: "size") == ByteCount(bytes))
@@ -122,13 +128,15 @@ struct ByteCountTests {
 
 @Suite("Names, causes and time")
 struct ValueTests {
-  @Test("names of letters, digits, dot, underscore and hyphen are taken",
+  @Test(
+    "names of letters, digits, dot, underscore and hyphen are taken",
     arguments: ["a", "tenant-7", "A.b_c-9", String(repeating: "n", count: 128)])
   func names(_ text: String) throws {
     #expect(try NamespaceName(text).text == text)
   }
 
-  @Test("other names are refused",
+  @Test(
+    "other names are refused",
     arguments: ["", " ", "a b", "équipe", "a/b", "a\0", String(repeating: "n", count: 129)])
   func badNames(_ text: String) {
     #expect(fault { _ = try NamespaceName(text) }?.field == "namespace")
@@ -171,7 +179,8 @@ struct ValueTests {
 
   @Test("a fault shows field, value and limit")
   func faults() {
-    #expect(FieldFault("size", value: -1, limit: 4, "odd").description
-      == "size: odd (value 0, limit 4)")
+    #expect(
+      FieldFault("size", value: -1, limit: 4, "odd").description
+        == "size: odd (value 0, limit 4)")
   }
 }

@@ -157,10 +157,8 @@ struct SelectionVector: Decodable, Sendable {
 }
 
 func unhex(_ text: String) -> [UInt8] {
-  let digits = Array(text.utf8)
-  return stride(from: 0, to: digits.count, by: 2).map {
-    UInt8(String(decoding: digits[$0..<$0 + 2], as: UTF8.self), radix: 16)!
-  }
+  let digits = text.utf8.map { $0 <= UInt8(ascii: "9") ? $0 - 48 : $0 - 87 }
+  return stride(from: 0, to: digits.count, by: 2).map { digits[$0] << 4 | digits[$0 + 1] }
 }
 
 /// The fault that `body` ends with, which must be a fault.

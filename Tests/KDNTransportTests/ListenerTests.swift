@@ -32,11 +32,28 @@ struct ListenerTests {
     let path = "/tmp/kdn-stale-\(getpid()).sock"
     defer { unlink(path) }
     let endpoint = try Endpoint(parsingUnix: path, field: "unix")
-    do { _ = try Listener(endpoint, accepted: { close($0); _ = $1 }, troubled: { _ in }) }
+    do {
+      _ = try Listener(
+        endpoint,
+        accepted: {
+          close($0)
+          _ = $1
+        }, troubled: { _ in })
+    }
     #expect(access(path, F_OK) == 0)
-    let second = try Listener(endpoint, accepted: { close($0); _ = $1 }, troubled: { _ in })
+    let second = try Listener(
+      endpoint,
+      accepted: {
+        close($0)
+        _ = $1
+      }, troubled: { _ in })
     #expect(throws: TransportError.self) {
-      try Listener(endpoint, accepted: { close($0); _ = $1 }, troubled: { _ in })
+      try Listener(
+        endpoint,
+        accepted: {
+          close($0)
+          _ = $1
+        }, troubled: { _ in })
     }
     withExtendedLifetime(second) {}
   }
@@ -44,10 +61,19 @@ struct ListenerTests {
   @Test("says which address is taken")
   func refusesTakenAddress() throws {
     let first = try Listener(
-      Endpoint(parsingTCP: "127.0.0.1:0", field: "tcp"), accepted: { close($0); _ = $1 },
+      Endpoint(parsingTCP: "127.0.0.1:0", field: "tcp"),
+      accepted: {
+        close($0)
+        _ = $1
+      },
       troubled: { _ in })
     let error = #expect(throws: TransportError.self) {
-      try Listener(first.endpoint, accepted: { close($0); _ = $1 }, troubled: { _ in })
+      try Listener(
+        first.endpoint,
+        accepted: {
+          close($0)
+          _ = $1
+        }, troubled: { _ in })
     }
     #expect(error?.isAddressTrouble == true)
     #expect(error?.subject == "\(first.endpoint)")

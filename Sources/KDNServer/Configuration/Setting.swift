@@ -47,7 +47,8 @@ package struct Setting: Sendable {
     Setting("huge_pages", "auto", "auto|off", "Back slabs with huge pages when there are any."),
     Setting("lock_memory", "auto", "auto|off", "Lock slabs into RAM when the limit allows it."),
     Setting("numa", "auto", "auto|off", "Spread slabs over NUMA nodes when there are several."),
-    Setting("prefault", "on", "on|off", "Touch all memory at start, so that no store waits for it."),
+    Setting(
+      "prefault", "on", "on|off", "Touch all memory at start, so that no store waits for it."),
     Setting(
       "namespaces", list: [], "NAME:SHA256",
       "Namespaces and the SHA-256 of a token that opens them, in hexadecimal; a name may recur."),

@@ -127,9 +127,11 @@ struct SettingParser {
     limits.defaultLeaseMilliseconds = count("default_lease_ms", 1...3_600_000)
     limits.maxLeaseMilliseconds = count("max_lease_ms", 1...3_600_000)
     limits.maxPinMilliseconds = UInt64(count("max_pin_ms", 1...315_360_000_000))
-    requireOrder("default_deadline_ms", limits.defaultDeadlineMilliseconds,
+    requireOrder(
+      "default_deadline_ms", limits.defaultDeadlineMilliseconds,
       "max_deadline_ms", limits.maxDeadlineMilliseconds)
-    requireOrder("default_lease_ms", limits.defaultLeaseMilliseconds,
+    requireOrder(
+      "default_lease_ms", limits.defaultLeaseMilliseconds,
       "max_lease_ms", limits.maxLeaseMilliseconds)
     return limits
   }

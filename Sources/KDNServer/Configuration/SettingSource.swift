@@ -1,6 +1,5 @@
 internal import Configuration
 internal import KDNCore
-internal import Yams
 
 /// Where a value came from; the first of these that has one wins.
 package enum SettingOrigin: String, Sendable {
@@ -39,17 +38,11 @@ struct SettingSources {
     ]
     if let file {
       do {
-        let keys = try Self.topLevelKeys(of: file)
-        faults += Self.unknown(keys, in: "file")
-        let bytes = Array(file.utf8)
-        let options = YAMLSnapshot.ParsingOptions.default
-        if !keys.isEmpty {
-          let snapshot = try YAMLSnapshot(
-            data: unsafe bytes.span.bytes, providerName: "file", parsingOptions: options)
-          layers.append((.file, snapshot))
-        }
+        let texts = try YAMLTexts(file).texts
+        faults += Self.unknown(Array(texts.keys), in: "file")
+        layers.append((.file, Self.snapshot(texts, name: "file")))
       } catch {
-        faults.append(FieldFault("file", value: file.utf8.count, limit: 0, "\(error)"))
+        faults.append(error)
       }
     }
     guard faults.isEmpty else { throw ConfigurationFault(faults: faults) }
@@ -102,18 +95,10 @@ struct SettingSources {
     var values: [AbsoluteConfigKey: ConfigValue] = [:]
     for setting in Setting.all {
       guard let found = texts[setting.key] else { continue }
-      let content: ConfigContent =
-        setting.isList ? .stringArray(found) : .string(found.last ?? "")
+      let isOne = !setting.isList && found.count == 1
+      let content: ConfigContent = isOne ? .string(found[0]) : .stringArray(found)
       values[AbsoluteConfigKey([setting.key])] = ConfigValue(content, isSecret: false)
     }
     return InMemoryProvider(name: name, values: values).snapshot()
-  }
-
-  private static func topLevelKeys(of text: String) throws -> [String] {
-    guard let node = try Yams.compose(yaml: text) else { return [] }
-    guard let mapping = node.mapping else {
-      throw FieldFault("file", value: 0, limit: 0, "the file is not a list of keys and values")
-    }
-    return mapping.keys.map { $0.string ?? "?" }
   }
 }

@@ -1,5 +1,5 @@
 internal import FoundationEssentials
-internal import Glibc
+internal import KDNTransport
 package import Logging
 
 /// Writes log lines to standard error, one `write` each, as logfmt or JSON.
@@ -31,8 +31,7 @@ package struct StreamLogHandler: LogHandler {
       fields.append((name, value.description))
     }
     let priority = isForJournal ? Self.priority(of: event.level) : nil
-    let line = Array(LogLine(format: format, priority: priority).render(fields).utf8)
-    _ = unsafe write(STDERR_FILENO, line, line.count)
+    StandardError.write(LogLine(format: format, priority: priority).render(fields))
   }
 
   private static func timestamp() -> String {

@@ -36,7 +36,10 @@ final class Session: LoopMember {
   private var token: UInt64 = 0
   private var payloadTransfer: Transfer?
   private var isReading = true
+  private var isWriting = false
   private var isClosed = false
+  /// The last read took less than there was room for: the socket is empty, no need to ask again.
+  private var isDry = false
   private var closesWhenFlushed = false
   private var chargedBytes = 0
   private var lastSentBytes: UInt64 = 0
@@ -115,8 +118,11 @@ final class Session: LoopMember {
     }
     measure(loop.now())
     let mayRead = !closesWhenFlushed && link.queuedBytes < context.limits.creditBytes
-    loop.update(token, link.number, readable: mayRead, writable: link.queuedBytes > 0)
+    let mustWrite = link.queuedBytes > 0
+    guard mayRead != isReading || mustWrite != isWriting else { return }
+    loop.update(token, link.number, readable: mayRead, writable: mustWrite)
     isReading = mayRead
+    isWriting = mustWrite
   }
 
   /// Ends the session: leases, reservations and waits of this connection end with it.
@@ -151,7 +157,7 @@ final class Session: LoopMember {
       case .ended: return close(on: loop)
       }
       guard handleFrames(on: loop) else { return }
-      if link.queuedBytes >= context.limits.creditBytes { return }
+      if isDry || link.queuedBytes >= context.limits.creditBytes { return }
     }
   }
 
@@ -165,7 +171,10 @@ final class Session: LoopMember {
     let buffer = unsafe UnsafeMutableRawBufferPointer(
       rebasing: loop.scratch.prefix(min(count, loop.scratch.count)))
     let reception = unsafe link.receive(into: buffer)
-    if case .bytes(let count) = reception { unsafe append(buffer, count) }
+    if case .bytes(let count) = reception {
+      isDry = count < buffer.count
+      unsafe append(buffer, count)
+    }
     return reception
   }
 
@@ -180,6 +189,7 @@ final class Session: LoopMember {
       rebasing: loop.scratch.prefix(isLast ? Self.putFrameBytes : 0))
     let reception = unsafe link.receive(into: room, then: control)
     guard case .bytes(let count) = reception else { return reception }
+    isDry = count < room.count + control.count
     let payload = min(count, room.count)
     payloadTransfer?.received(payload, now: loop.now())
     decoder.payloadArrived(payload)
@@ -191,7 +201,10 @@ final class Session: LoopMember {
     let wanted = unsafe min(decoder.payloadRemaining, loop.scratch.count)
     let reception = unsafe link.receive(
       into: UnsafeMutableRawBufferPointer(rebasing: loop.scratch.prefix(wanted)))
-    if case .bytes(let count) = reception { decoder.payloadArrived(count) }
+    if case .bytes(let count) = reception {
+      isDry = count < wanted
+      decoder.payloadArrived(count)
+    }
     return reception
   }
 

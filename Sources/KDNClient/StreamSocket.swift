@@ -1,0 +1,246 @@
+internal import CPlatform
+internal import Glibc
+internal import KDNCore
+internal import KDNTransport
+
+/// A connected socket that blocks, but never beyond the deadline of the request at hand.
+///
+/// The kernel's own timeouts do the waiting, so that a call that finds its bytes costs nothing more.
+struct StreamSocket: ~Copyable {
+  /// The kernel's timeouts are set anew when they are this far behind the deadline.
+  private static let slackMilliseconds: UInt64 = 100
+  /// Most pieces in one vectored write.
+  static let piecesMax = 64
+
+  private let descriptor: Descriptor
+  private let clock = SystemClock()
+  private var deadline = Instant.never
+  /// When the kernel's timeouts were last set or found to be right, and to what.
+  private var armedAt = Instant(nanoseconds: 0)
+  private var armedMilliseconds: UInt64 = 0
+
+  /// Takes over a connected socket, and makes it block.
+  ///
+  /// - Throws: `lost` if the kernel refuses.
+  init(owning number: Int32) throws(ClientError) {
+    descriptor = Descriptor(owning: number)
+    let flags = fcntl(number, F_GETFL)
+    guard flags >= 0, fcntl(number, F_SETFL, flags & ~O_NONBLOCK) == 0 else {
+      throw Self.failure("fcntl")
+    }
+  }
+
+  /// Connects to `endpoint`.
+  ///
+  /// - Throws: `cannotConnect` with the call that failed.
+  init(connecting endpoint: Endpoint, timeoutMilliseconds: Int) throws(ClientError) {
+    do {
+      let address = try SocketAddress(endpoint)
+      let socket = try Descriptor(
+        "socket", kdn_socket(address.family), subject: endpoint.description)
+      try Self.connect(socket.number, to: address, endpoint, timeoutMilliseconds)
+      if address.family != AF_UNIX { try Self.sendAtOnce(socket.number) }
+      try self.init(owning: socket.release())
+    } catch let error as TransportError {
+      throw .cannotConnect(error.description)
+    } catch let error as ClientError {
+      throw error
+    } catch {
+      throw .cannotConnect("\(error)")
+    }
+  }
+
+  private static func connect(
+    _ number: Int32, to address: SocketAddress, _ endpoint: Endpoint, _ timeoutMilliseconds: Int
+  ) throws(TransportError) {
+    let subject = endpoint.description
+    guard address.connect(number) != 0 else { return }
+    guard errno == EINPROGRESS || errno == EINTR else {
+      throw TransportError("connect", code: errno, subject: subject)
+    }
+    let clock = SystemClock()
+    let deadline = clock.now().advanced(milliseconds: UInt64(clamping: timeoutMilliseconds))
+    var entry = pollfd(fd: number, events: Int16(POLLOUT), revents: 0)
+    var ready: Int32 = 0
+    repeat {
+      let left = clock.now().milliseconds(until: deadline)
+      ready = unsafe poll(&entry, 1, Int32(clamping: left))
+    } while ready < 0 && errno == EINTR
+    guard ready > 0 else {
+      throw TransportError("connect", code: ready == 0 ? ETIMEDOUT : errno, subject: subject)
+    }
+    var code: Int32 = 0
+    var size = socklen_t(MemoryLayout<Int32>.size)
+    guard unsafe getsockopt(number, SOL_SOCKET, SO_ERROR, &code, &size) == 0 else {
+      throw TransportError("getsockopt", code: errno, subject: subject)
+    }
+    guard code == 0 else { throw TransportError("connect", code: code, subject: subject) }
+  }
+
+  private static func sendAtOnce(_ number: Int32) throws(TransportError) {
+    var on: Int32 = 1
+    let size = socklen_t(MemoryLayout<Int32>.size)
+    guard unsafe setsockopt(number, Int32(IPPROTO_TCP), TCP_NODELAY, &on, size) == 0 else {
+      throw TransportError("setsockopt", code: errno, subject: "TCP_NODELAY")
+    }
+  }
+
+  // MARK: Time
+
+  /// From now on all calls together take at most this long.
+  mutating func allow(milliseconds: UInt64) throws(ClientError) {
+    let now = clock.now()
+    deadline = now.advanced(milliseconds: milliseconds)
+    armedAt = now
+    guard milliseconds != armedMilliseconds else { return }
+    try arm(milliseconds)
+  }
+
+  private mutating func arm(_ milliseconds: UInt64) throws(ClientError) {
+    var time = timeval(
+      tv_sec: Int(clamping: milliseconds / 1000), tv_usec: Int(milliseconds % 1000) * 1000)
+    let size = socklen_t(MemoryLayout<timeval>.size)
+    guard unsafe setsockopt(descriptor.number, SOL_SOCKET, SO_RCVTIMEO, &time, size) == 0,
+      unsafe setsockopt(descriptor.number, SOL_SOCKET, SO_SNDTIMEO, &time, size) == 0
+    else { throw Self.failure("setsockopt") }
+    armedMilliseconds = milliseconds
+  }
+
+  /// Called before each wait: a server that drips bytes cannot stretch the deadline.
+  private mutating func check() throws(ClientError) {
+    let now = clock.now()
+    guard now < deadline else { throw .deadline }
+    guard now.nanoseconds(since: armedAt) > Self.slackMilliseconds * 1_000_000 else { return }
+    armedAt = now
+    try arm(now.milliseconds(until: deadline))
+  }
+
+  // MARK: Bytes
+
+  /// Receives into `first`, which must not be empty, and into `second` when `first` is full.
+  ///
+  /// - Returns: how many bytes came, 0 if the server has finished.
+  /// - Throws: `deadline`, or `lost` if the connection broke.
+  mutating func receive(
+    into first: UnsafeMutableRawBufferPointer, then second: UnsafeMutableRawBufferPointer
+  ) throws(ClientError) -> Int {
+    while true {
+      try check()
+      let number = descriptor.number
+      let count = unsafe withUnsafeTemporaryAllocation(of: iovec.self, capacity: 2) { pieces in
+        unsafe pieces[0] = iovec(iov_base: first.baseAddress, iov_len: first.count)
+        unsafe pieces[1] = iovec(iov_base: second.baseAddress, iov_len: second.count)
+        return unsafe kdn_receive(number, pieces.baseAddress, second.isEmpty ? 1 : 2)
+      }
+      if count >= 0 { return count }
+      try Self.tolerate("recvmsg")
+    }
+  }
+
+  /// Receives into `buffer`, which must not be empty; with `whole` only a deadline, a signal or the
+  /// end of the stream leaves room in it.
+  ///
+  /// - Returns: how many bytes came, 0 if the server has finished.
+  /// - Throws: `deadline`, or `lost` if the connection broke.
+  mutating func receive(
+    into buffer: UnsafeMutableRawBufferPointer, whole: Bool
+  ) throws(ClientError) -> Int {
+    while true {
+      try check()
+      let flags = whole ? Int32(MSG_WAITALL) : 0
+      let count = unsafe recv(descriptor.number, buffer.baseAddress, buffer.count, flags)
+      if count >= 0 { return count }
+      try Self.tolerate("recv")
+    }
+  }
+
+  /// Sends all bytes of `pieces`, at most `piecesMax`; uses them up.
+  ///
+  /// - Throws: `deadline`, or `lost` if the connection broke.
+  private mutating func send(_ pieces: UnsafeMutableBufferPointer<iovec>) throws(ClientError) {
+    var next = 0
+    while next < pieces.count {
+      try check()
+      let rest = unsafe UnsafeMutableBufferPointer(rebasing: pieces[next...])
+      var sent = unsafe kdn_send(descriptor.number, rest.baseAddress, rest.count)
+      if sent < 0 {
+        try Self.tolerate("sendmsg")
+        continue
+      }
+      while next < pieces.count, unsafe sent >= pieces[next].iov_len {
+        unsafe sent -= pieces[next].iov_len
+        next += 1
+      }
+      guard sent > 0, next < pieces.count else { continue }
+      unsafe pieces[next].iov_base += sent
+      unsafe pieces[next].iov_len -= sent
+    }
+  }
+
+  /// Sends all of `bytes`.
+  ///
+  /// - Throws: `deadline`, or `lost` if the connection broke.
+  mutating func send(_ bytes: [UInt8]) throws(ClientError) {
+    unsafe try send(bytes, [], [])
+  }
+
+  /// Sends all bytes of `front`, of `places` and of `back` in this order.
+  ///
+  /// - Throws: `deadline`, or `lost` if the connection broke.
+  mutating func send(
+    _ front: [UInt8], _ places: [UnsafeRawBufferPointer], _ back: [UInt8]
+  ) throws(ClientError) {
+    var failure: ClientError?
+    unsafe front.withUnsafeBytes { front in
+      unsafe back.withUnsafeBytes { back in
+        do throws(ClientError) {
+          unsafe try send(front, places, back)
+        } catch {
+          failure = error
+        }
+      }
+    }
+    if let failure { throw failure }
+  }
+
+  private mutating func send(
+    _ front: UnsafeRawBufferPointer, _ places: [UnsafeRawBufferPointer],
+    _ back: UnsafeRawBufferPointer
+  ) throws(ClientError) {
+    var failure: ClientError?
+    unsafe withUnsafeTemporaryAllocation(of: iovec.self, capacity: Self.piecesMax) { pieces in
+      var count = 0
+      func add(_ bytes: UnsafeRawBufferPointer) {
+        guard unsafe !bytes.isEmpty else { return }
+        unsafe pieces[count] = iovec(
+          iov_base: UnsafeMutableRawPointer(mutating: bytes.baseAddress), iov_len: bytes.count)
+        count += 1
+      }
+      unsafe add(front)
+      for index in unsafe places.indices { unsafe add(places[index]) }
+      unsafe add(back)
+      do throws(ClientError) {
+        unsafe try send(UnsafeMutableBufferPointer(rebasing: pieces[..<count]))
+      } catch {
+        failure = error
+      }
+    }
+    if let failure { throw failure }
+  }
+
+  /// Nothing can be sent or received any more; whoever waits in another process sees the end.
+  func shutDown() { _ = shutdown(descriptor.number, Int32(SHUT_RDWR)) }
+
+  /// Whether a failed call may be tried again; throws what it means otherwise.
+  private static func tolerate(_ call: String) throws(ClientError) {
+    switch errno {
+    case EINTR: return
+    case EAGAIN: throw .deadline
+    default: throw failure(call)
+    }
+  }
+
+  private static func failure(_ call: String) -> ClientError {
+    .lost(TransportError(call, code: errno).description)
+  }
+}

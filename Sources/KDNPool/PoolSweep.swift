@@ -1,0 +1,29 @@
+package import KDNCore
+
+extension Pool {
+  /// Most things of one kind that one call of `sweep` does.
+  package static let sweepCountMax = 256
+
+  /// Ends leases, pins and TTLs that are due at `now` and reclaims ended generations: at most
+  /// `sweepCountMax` of each; says whether more is left to do.
+  package func sweep(now: Instant) -> Bool {
+    var isMore = endDueLeases(now: now, countMax: Self.sweepCountMax)
+    var dropped: [StoredObject] = []
+    dropped.reserveCapacity(2 * Self.sweepCountMax)
+    residency.withLock { residency in
+      let isMorePins = residency.endPins(by: now, countMax: Self.sweepCountMax)
+      var left = Self.sweepCountMax
+      while left > 0, let object = dropExpired(&residency, now: now) {
+        dropped.append(object)
+        left -= 1
+      }
+      var deadLeft = Self.sweepCountMax
+      while deadLeft > 0, let object = dropDead(&residency) {
+        dropped.append(object)
+        deadLeft -= 1
+      }
+      isMore = isMore || isMorePins || left == 0 || deadLeft == 0
+    }
+    return isMore
+  }
+}

@@ -1,0 +1,43 @@
+internal import ArgumentParser
+internal import Glibc
+
+/// The command line of a KDN node.
+struct KDNCommand: ParsableCommand {
+  /// The version, also told to daemons.
+  static let version = "0.1.0"
+
+  static let configuration = CommandConfiguration(
+    commandName: "kdn",
+    abstract: "Asks a KDN daemon, and measures it.",
+    discussion: """
+      Exit codes: 0 done, 1 a miss or another negative answer, 2 an error, 64 wrong usage.
+      """,
+    version: "kdn \(version)",
+    subcommands: [
+      PingCommand.self, InfoCommand.self, StatsCommand.self, PutCommand.self, GetCommand.self,
+      ExistsCommand.self, MatchCommand.self, PinCommand.self, PurgeCommand.self,
+      BenchCommand.self, CeilingPeer.self,
+    ])
+}
+
+/// A command whose errors end the program with code 2 and one line.
+protocol DaemonCommand: ParsableCommand {
+  /// Does the work; returns false for a miss or another negative answer.
+  func answer() throws -> Bool
+}
+
+extension DaemonCommand {
+  func run() throws {
+    _ = signal(SIGPIPE, SIG_IGN)
+    let isPositive: Bool
+    do {
+      isPositive = try answer()
+    } catch let error as ValidationError {
+      throw error
+    } catch {
+      Output.complain("\(error)")
+      throw ExitCode(2)
+    }
+    guard isPositive else { throw ExitCode(1) }
+  }
+}

@@ -1,0 +1,52 @@
+internal import FoundationEssentials
+internal import Glibc
+
+/// What the command line writes.
+enum Output {
+  /// Writes a line to standard output.
+  static func line(_ text: String) { write(text + "\n", to: STDOUT_FILENO) }
+
+  /// Writes `value` as a line of JSON, keys in snake case and sorted.
+  static func line(_ value: some Encodable) throws {
+    let encoder = JSONEncoder()
+    encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]
+    encoder.keyEncodingStrategy = .convertToSnakeCase
+    line(String(decoding: try encoder.encode(value), as: UTF8.self))
+  }
+
+  /// Writes raw bytes to standard output.
+  static func bytes(_ bytes: [UInt8]) { write(bytes, to: STDOUT_FILENO) }
+
+  /// Writes a line to standard error, with the program's name.
+  static func complain(_ text: String) { write("kdn: \(text)\n", to: STDERR_FILENO) }
+
+  /// A number with `digits` digits behind the point.
+  static func decimal(_ value: Double, digits: Int) -> String {
+    var scale = 1.0
+    for _ in 0..<digits { scale *= 10 }
+    let scaled = Int64((abs(value) * scale).rounded())
+    let (whole, rest) = scaled.quotientAndRemainder(dividingBy: Int64(scale))
+    let sign = value < 0 ? "-" : ""
+    guard digits > 0 else { return "\(sign)\(whole)" }
+    let fraction = String(rest)
+    let zeros = String(repeating: "0", count: digits - fraction.count)
+    return "\(sign)\(whole).\(zeros)\(fraction)"
+  }
+
+  private static func write(_ text: String, to descriptor: Int32) {
+    write(Array(text.utf8), to: descriptor)
+  }
+
+  private static func write(_ bytes: [UInt8], to descriptor: Int32) {
+    var left = bytes[...]
+    while !left.isEmpty {
+      let count = unsafe left.withUnsafeBytes { piece in
+        unsafe Glibc.write(descriptor, piece.baseAddress, piece.count)
+      }
+      if count < 0, errno == EINTR { continue }
+      // Nobody reads any more: what is left can only be dropped.
+      guard count > 0 else { return }
+      left = left.dropFirst(count)
+    }
+  }
+}

@@ -1,0 +1,57 @@
+"""seeds.py DIR: writes a seed corpus for each fuzz target from the vectors."""
+
+import json
+import pathlib
+import struct
+import sys
+
+VECTORS = pathlib.Path(__file__).resolve().parent.parent / "Vectors"
+
+
+def corpus(root, target, rows):
+    folder = root / target
+    folder.mkdir(parents=True, exist_ok=True)
+    for number, row in enumerate(rows):
+        (folder / f"seed{number:04}").write_bytes(row)
+
+
+def control(row):
+    """(op, flags, status, body, payload length) of a frame of the vectors."""
+    raw = bytes.fromhex(row["hex"])
+    body_length, status = struct.unpack_from("<IH", raw, 16)
+    return raw[5], raw[6], status, raw[64:64 + body_length], len(raw) - 64 - body_length
+
+
+def main():
+    root = pathlib.Path(sys.argv[1])
+    frames = json.loads((VECTORS / "frames.json").read_text())
+    layouts = json.loads((VECTORS / "layouts.json").read_text())
+    rows = frames["frames"] + frames["faults"]
+    hello = bytes.fromhex(frames["frames"][0]["hex"])
+    requests = [row for row in frames["frames"] if not row["fields"]["flags"] & 1]
+    streams = [b"\0" + hello + bytes.fromhex(row["hex"]) for row in rows]
+    streams.append(b"\x41" + b"".join(bytes.fromhex(row["hex"]) for row in requests))
+    corpus(root, "FrameStream", streams)
+
+    parsed = [control(row) for row in rows if not row.get("framing")]
+    corpus(root, "RequestBodies", [
+        bytes([op]) + body for op, flags, _, body, _ in parsed if not flags & 1])
+
+    answers = []
+    for op, flags, status, body, payload in (control(row) for row in frames["frames"]):
+        if not flags & 1:
+            continue
+        # HELLO has id 1; the requests behind it are numbered in the order of their operations.
+        number = 0 if op == 17 else op if op < 7 else op - 1
+        record = struct.pack("<BBBBHH", op, number, flags, status, payload, len(body)) + body
+        for count in (0, 1, 2, 3, 4, 9, 17):
+            answers.append(bytes([1 if op == 1 else 0, count]) + record)
+    corpus(root, "ResponseBodies", answers)
+
+    part = struct.pack("<HHBBB", 0, 4, 0, 1, 3)
+    corpus(root, "Layouts", [
+        part + bytes.fromhex(row["hex"]) for row in layouts["layouts"] + layouts["invalidLayouts"]])
+
+
+if __name__ == "__main__":
+    main()

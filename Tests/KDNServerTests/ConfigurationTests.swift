@@ -1,0 +1,135 @@
+import Foundation
+import KDNCore
+import KDNTransport
+import Testing
+
+@testable import KDNServer
+
+@Suite("The configuration")
+struct ConfigurationTests {
+  private static let yaml = URL(filePath: #filePath).deletingLastPathComponent()
+    .appending(path: "../../Config/kdnd.yaml").standardized
+
+  private func fault(
+    flags: [String: [String]] = [:], environment: [String: String] = [:], file: String? = nil
+  ) -> [FieldFault] {
+    do {
+      _ = try ServerConfiguration(flags: flags, environment: environment, file: file)
+      return []
+    } catch {
+      return error.faults
+    }
+  }
+
+  @Test("has defaults that are safe: loopback, 1 GiB, open only to this host")
+  func defaults() throws {
+    let configuration = try ServerConfiguration()
+    #expect(configuration.endpoints == [.tcp(host: "127.0.0.1", port: 9440)])
+    #expect(configuration.memory == ByteCount(1 << 30))
+    #expect(configuration.hasDevelopmentNamespace)
+    #expect(configuration.limits == Limits())
+  }
+
+  @Test("the shipped file holds every key with its default, and no other")
+  func shippedFile() throws {
+    let text = try String(contentsOf: Self.yaml, encoding: .utf8)
+    let configuration = try ServerConfiguration(file: text)
+    for (setting, value) in configuration.effective {
+      #expect(value.origin == .file, "\(setting.key) is not in the file")
+      #expect(value.texts == setting.defaults, "\(setting.key)")
+      #expect(text.contains("# \(setting.help) [\(setting.unit)]"), "\(setting.key)")
+    }
+    #expect(configuration.effective.count == Setting.all.count)
+  }
+
+  @Test("flags win over the environment, over the file, over defaults")
+  func precedence() throws {
+    let file = "ram: 100MiB\nloops: 3\nslab: 16MiB\nmax_keys: 7\n"
+    let environment = ["KDN_RAM": "200MiB", "KDN_LOOPS": "4", "OTHER": "1"]
+    let configuration = try ServerConfiguration(
+      flags: ["ram": ["300MiB"]], environment: environment, file: file)
+    #expect(configuration.memory == ByteCount(300 << 20))
+    #expect(configuration.loopCount == 4)
+    #expect(configuration.slab == ByteCount(16 << 20))
+    let origins = Dictionary(
+      uniqueKeysWithValues: configuration.effective.map { ($0.setting.key, $0.value.origin) })
+    #expect(origins["ram"] == .flag)
+    #expect(origins["loops"] == .environment)
+    #expect(origins["slab"] == .file)
+    #expect(origins["credit"] == .preset)
+  }
+
+  @Test("an unknown key is refused wherever it stands")
+  func unknownKeys() {
+    #expect(fault(file: "rma: 1GiB\n").map(\.field) == ["rma"])
+    #expect(fault(flags: ["rma": ["1GiB"]]).map(\.field) == ["rma"])
+  }
+
+  @Test(
+    "a value outside its limits is refused with its key",
+    arguments: [
+      ("ram", "1GX"), ("ram", "1MiB"), ("ram", "-1"), ("ram", ""), ("loops", "x"),
+      ("loops", "-1"), ("loops", "257"), ("tcp", "[\"127.0.0.1\"]"), ("max_object", "0"),
+      ("huge_pages", "maybe"), ("log_level", "loud"), ("log_format", "xml"),
+      ("default_lease_ms", "60001"), ("default_deadline_ms", "600001"), ("max_keys", "0"),
+      ("namespaces", "[\"alice\"]"), ("namespaces", "[\"alice:12\"]"),
+      ("namespaces", "[\"a b:\(String(repeating: "0", count: 64))\"]"), ("credit", "{}"),
+      ("ram", "[1GiB, 2GiB]"), ("prefault", "perhaps"), ("unix", String(repeating: "x", count: 108)),
+    ])
+  func badValues(key: String, text: String) {
+    let faults = fault(file: "\(key): \(text)\n")
+    #expect(!faults.isEmpty)
+    let known = [key, "namespace"]
+    #expect(faults.allSatisfy { known.contains($0.field) }, "\(faults)")
+  }
+
+  @Test("all faults are told at once")
+  func allFaults() {
+    let faults = fault(file: "ram: x\nloops: y\nslab: z\n")
+    #expect(Set(faults.map(\.field)) == ["ram", "loops", "slab"])
+  }
+
+  @Test("what is not YAML, or is no mapping, is refused", arguments: ["a: [", "- 1", "ram: 1\nram: 2"])
+  func badFile(text: String) {
+    #expect(!fault(file: text).isEmpty)
+  }
+
+  @Test("off loopback nobody enters without a token, and a daemon nobody can enter is refused")
+  func developmentOnlyOnLoopback() throws {
+    #expect(fault(flags: ["tcp": ["0.0.0.0:9440"]]).map(\.field) == ["namespaces"])
+    let hash = String(repeating: "ab", count: 32)
+    let configuration = try ServerConfiguration(
+      flags: ["tcp": ["0.0.0.0:9440"], "namespaces": ["alice:\(hash)"]])
+    #expect(!configuration.hasDevelopmentNamespace)
+    #expect(fault(flags: ["development_namespace": ["off"]]).map(\.field) == ["namespaces"])
+  }
+
+  @Test("an address list in the environment is split at commas")
+  func environmentList() throws {
+    let configuration = try ServerConfiguration(
+      environment: ["KDN_TCP": "127.0.0.1:1,[::1]:2"])
+    #expect(configuration.endpoints.map(\.description) == ["127.0.0.1:1", "[::1]:2"])
+  }
+
+  @Test("a token opens its own namespace only, several tokens may open one")
+  func admission() throws {
+    let (alice, bob) = (TokenHash(of: "secret"), TokenHash(of: "other"))
+    #expect(alice.matches(TokenHash(of: "secret")) && !alice.matches(bob))
+    let hash = "2bb80d537b1da3e38bd30361aa855686bde0eacd7162fef6a25fe97bf527a25b"
+    #expect(try TokenHash(hexadecimal: hash, field: "x") == alice)
+    var configuration = try ServerConfiguration(
+      flags: ["namespaces": ["alice:\(hash)"], "development_namespace": ["off"]])
+    let name = try NamespaceName("alice")
+    configuration.namespaces[name]?.append(bob)
+    let authenticator = Authenticator(configuration)
+    #expect(authenticator.admits(name, token: "secret"))
+    #expect(authenticator.admits(name, token: "other"))
+    #expect(!authenticator.admits(name, token: ""))
+    #expect(!authenticator.admits(try NamespaceName("bob"), token: "secret"))
+    #expect(!authenticator.admits(try NamespaceName("default"), token: ""))
+    let open = Authenticator(try ServerConfiguration())
+    #expect(open.admits(try NamespaceName("default"), token: ""))
+    #expect(!open.admits(try NamespaceName("alice"), token: ""))
+    #expect(!open.admits(try NamespaceName("default"), token: "guess"))
+  }
+}
