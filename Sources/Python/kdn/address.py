@@ -1,0 +1,70 @@
+"""Where a server listens: `host:port`, `[v6]:port`, or `unix:///path`."""
+
+from __future__ import annotations
+
+import socket
+from dataclasses import dataclass
+
+from kdn.errors import FieldError
+
+DEFAULT_PORT = 9440
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """A parsed address: `path` for a Unix socket, else host and port."""
+
+    host: str = ""
+    port: int = 0
+    path: str = ""
+
+    @staticmethod
+    def parse(text: str) -> Address:
+        """Raises FieldError for anything but the three forms."""
+        if text.startswith("unix://"):
+            path = text[len("unix://") :]
+            if not path.startswith("/"):
+                raise FieldError("address", text, "unix:// and an absolute path")
+            return Address(path=path)
+        host, separator, port = text.rpartition(":")
+        if not separator or (":" in host and not host.startswith("[")):
+            host, port = text, str(DEFAULT_PORT)
+        if not host or not port.isascii() or not port.isdigit() or not 1 <= int(port) <= 65535:
+            raise FieldError("address", text, "host:port, [v6]:port or unix:///path")
+        return Address(host=host.strip("[]"), port=int(port))
+
+    def make_socket(self) -> socket.socket:
+        """A Unix socket that is not connected yet; TCP needs resolving first."""
+        return socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+
+
+def tune(sock: socket.socket) -> None:
+    """Options that every TCP link of this client has."""
+    if sock.family != socket.AF_UNIX:
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+
+
+class Breaker:
+    """Holds back dials after failures: 0.1 s, doubling to 2 s. Pure: `now` is an argument."""
+
+    FIRST_SECONDS = 0.1
+    LONGEST_SECONDS = 2.0
+
+    def __init__(self) -> None:
+        self._pause = 0.0
+        self._open_until = float("-inf")
+
+    def wait_seconds(self, now: float) -> float:
+        """How long until a dial is allowed; 0 = now."""
+        return max(0.0, self._open_until - now)
+
+    def failed(self, now: float) -> None:
+        """A dial failed."""
+        self._pause = min(max(self._pause * 2, self.FIRST_SECONDS), self.LONGEST_SECONDS)
+        self._open_until = now + self._pause
+
+    def succeeded(self) -> None:
+        """A dial succeeded, HELLO included."""
+        self._pause = 0.0
+        self._open_until = float("-inf")

@@ -1,0 +1,236 @@
+"""One asyncio connection: many calls share a session, driven by the loop's readiness callbacks."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from kdn import bodies
+from kdn.address import Address, tune
+from kdn.connection import AGENT
+from kdn.errors import ConnectionLost, DeadlineExceeded, KDNError
+from kdn.jobs import Job, SimpleJob
+from kdn.layouts import Layout
+from kdn.session import Session
+from kdn.wire import Limits, Op
+
+# How much one callback moves before other tasks get their turn.
+TURN_BYTES_MAX = 8 << 20
+
+
+class AsyncConnection:
+    """A non-blocking socket and its session; every method runs on the loop that made it.
+
+    No task belongs to a connection: a caller that is cancelled leaves the session in step, and
+    what is still to come for it is received and dropped.
+    """
+
+    def __init__(self, sock: socket.socket) -> None:
+        sock.setblocking(False)
+        self._socket = sock
+        self._session = Session()
+        self._loop = asyncio.get_running_loop()
+        self._writing = False
+        self.closed = False
+        self.load = 0
+        self._loop.add_reader(sock, self._on_readable)
+
+    @staticmethod
+    async def dial(
+        address: Address,
+        namespace: str,
+        token: str,
+        layouts: Sequence[Layout],
+        deadline: float,
+    ) -> AsyncConnection:
+        """Connects, says HELLO, registers `layouts`; raises what Connection.dial raises."""
+        connection = AsyncConnection(await _connected_socket(address, deadline))
+        hello = SimpleJob(
+            Op.HELLO, bodies.encode_hello(namespace, token, AGENT), bodies.decode_hello, deadline
+        )
+        registrations = [
+            SimpleJob(Op.LAYOUT, layout.encode(), bodies.decode_layout_reply, deadline)
+            for layout in layouts
+        ]
+        try:
+            await connection.run([hello], deadline)
+            if hello.error is not None:
+                raise hello.error
+            connection._session.limits = hello.value
+            await connection.run(registrations, deadline)
+            for job in registrations:
+                if job.error is not None:
+                    raise job.error
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+    @property
+    def limits(self) -> Limits:
+        """What HELLO granted."""
+        return self._session.limits
+
+    @property
+    def reusable(self) -> bool:
+        """Whether another call may use the connection."""
+        return not self.closed and not self._session.draining
+
+    async def run(self, jobs: Sequence[Job], deadline: float) -> None:
+        """Runs jobs until each is done; what a server refuses is in the job's error.
+
+        Raises the error that ended the connection, or DeadlineExceeded. When this call ends, for
+        whatever reason, no caller's buffer is written any more.
+        """
+        left = len(jobs)
+        finished = self._loop.create_future()
+
+        def one_done() -> None:
+            nonlocal left
+            left -= 1
+            if left == 0 and not finished.done():
+                finished.set_result(None)
+
+        if not jobs:
+            return
+        received_before = self._session.received_bytes
+        self.load += 1
+        for job in jobs:
+            job.on_done = one_done
+            self._session.add(job)
+        try:
+            self._flush()
+            await asyncio.wait_for(finished, max(0.0, deadline - time.monotonic()))
+        except (asyncio.TimeoutError, asyncio.CancelledError) as error:
+            for job in jobs:
+                self._session.withdraw(job)
+            if isinstance(error, asyncio.CancelledError):
+                self._flush()
+                raise
+            if self._session.received_bytes == received_before:
+                # Nothing at all came back: whoever uses this link next would wait in vain too.
+                self._fail(ConnectionLost("the server has stopped answering"))
+            self._flush()
+            raise DeadlineExceeded("the deadline passed before the answer") from error
+        finally:
+            self.load -= 1
+        if self._session.failure is not None:
+            for job in jobs:
+                if job.error is self._session.failure:
+                    raise self._session.failure
+
+    def catch_up(self) -> None:
+        """Takes in what the server has said, such as that it closed, before the loop gets to it."""
+        if not self.closed:
+            self._on_readable()
+
+    def close(self) -> None:
+        """Closes the socket; jobs in flight end with ConnectionLost."""
+        self._fail(ConnectionLost("closed"))
+
+    def drop_inherited(self) -> None:
+        """In a forked child: closes the socket, and leaves the loop's shared poll set alone."""
+        self.closed = True
+        self._socket.close()
+
+    def _fail(self, error: KDNError) -> None:
+        if not self.closed:
+            self.closed = True
+            self._loop.remove_reader(self._socket)
+            self._loop.remove_writer(self._socket)
+            self._socket.close()
+        self._session.fail(error)
+
+    def _on_readable(self) -> None:
+        try:
+            moved = 0
+            while moved < TURN_BYTES_MAX and not self.closed:
+                views = self._session.incoming()
+                if len(views) == 1:
+                    count = self._socket.recv_into(views[0])
+                else:
+                    count = self._socket.recvmsg_into(views)[0]
+                if count == 0:
+                    raise ConnectionLost("the server closed the connection")
+                self._session.received(count)
+                moved += count
+                if count < sum(map(len, views)):
+                    break
+        except BlockingIOError:
+            pass
+        except KDNError as error:
+            self._fail(error)
+        except OSError as error:
+            self._fail(ConnectionLost(f"connection broke: {error}"))
+        # A reply may have given back credit that a queued job waits for.
+        self._flush()
+
+    def _flush(self) -> None:
+        """Sends until there is nothing to send, the socket is full, or it is others' turn."""
+        moved = 0
+        try:
+            while not self.closed:
+                views = self._session.outgoing(time.monotonic())
+                if not views:
+                    self._write_when_ready(False)
+                    return
+                if moved >= TURN_BYTES_MAX:
+                    break
+                count = self._socket.sendmsg(views)
+                self._session.sent(count)
+                moved += count
+        except BlockingIOError:
+            pass
+        except OSError as error:
+            self._fail(ConnectionLost(f"connection broke: {error}"))
+            return
+        self._write_when_ready(True)
+
+    def _write_when_ready(self, wanted: bool) -> None:
+        if wanted == self._writing or self.closed:
+            return
+        self._writing = wanted
+        if wanted:
+            self._loop.add_writer(self._socket, self._flush)
+        else:
+            self._loop.remove_writer(self._socket)
+
+
+async def _connected_socket(address: Address, deadline: float) -> socket.socket:
+    try:
+        return await asyncio.wait_for(
+            _connect_any(address), max(0.0, deadline - time.monotonic())
+        )
+    except asyncio.TimeoutError as error:
+        raise DeadlineExceeded("connecting took too long") from error
+    except OSError as error:
+        raise ConnectionLost(f"cannot connect: {error}") from error
+
+
+async def _connect_any(address: Address) -> socket.socket:
+    """The first of the host's addresses that accepts."""
+    loop = asyncio.get_running_loop()
+    if address.path:
+        return await _connect(address.make_socket(), address.path)
+    failure: OSError | None = None
+    found = await loop.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM)
+    for family, kind, protocol, _, target in found:
+        try:
+            return await _connect(socket.socket(family, kind, protocol), target)
+        except OSError as error:
+            failure = error
+    raise failure or OSError(f"{address.host} has no address")
+
+
+async def _connect(sock: socket.socket, target: Any) -> socket.socket:
+    try:
+        sock.setblocking(False)
+        await asyncio.get_running_loop().sock_connect(sock, target)
+        tune(sock)
+    except BaseException:
+        sock.close()
+        raise
+    return sock
