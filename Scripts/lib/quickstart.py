@@ -1,0 +1,168 @@
+"""The main job of Scripts/quickstart: learn in one process, retrieve in another, compare."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import pathlib
+import sys
+import time
+from typing import Any
+
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers.utils import logging
+
+import kdn
+from kdn.engines import transformers as engine
+
+CHUNK_TOKENS = 256
+ANSWER_TOKENS = 40
+SPEED_UP_MIN = 10.0
+# One retrieve takes some 0.1 s, which another process can easily double: the median counts.
+RETRIEVES = 5
+OPENING = "<|im_start|>user\n"
+QUESTION = "\n\nWhen and where was the workshop held?<|im_end|>\n<|im_start|>assistant\n"
+
+
+class Job:
+    """The model, the prompt's two pieces and a connection: what both processes begin with."""
+
+    def __init__(self, arguments: argparse.Namespace) -> None:
+        folder = arguments.material / "smollm2"
+        self.model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.bfloat16).eval()
+        self.tokenizer = AutoTokenizer.from_pretrained(folder)
+        text = OPENING + (arguments.material / "lcet10.txt").read_text("utf-8", "replace")
+        # Whole chunks, so that both processes run exactly the same tokens on top of the text.
+        count = arguments.tokens // CHUNK_TOKENS * CHUNK_TOKENS
+        self.text = self.tokenizer(text)["input_ids"][:count]
+        self.question = self.tokenizer(QUESTION)["input_ids"]
+        self.client = kdn.Client(arguments.server)
+        engine.prepare(self.model)
+
+    def ask(self, ids: list[int], cache: Any) -> torch.Tensor:
+        """The logits `[n, vocabulary]` of `ids` on top of `cache`."""
+        with torch.inference_mode():
+            return self.model(input_ids=torch.tensor([ids]), past_key_values=cache).logits[0]
+
+    def answer(self, logits: torch.Tensor, cache: Any) -> str:
+        """The greedy continuation of the question."""
+        ids: list[int] = []
+        while len(ids) < ANSWER_TOKENS:
+            token = int(logits[-1].argmax())
+            if token == self.tokenizer.convert_tokens_to_ids("<|im_end|>"):
+                break
+            ids.append(token)
+            logits = self.ask([token], cache)
+        return self.tokenizer.decode(ids).strip()
+
+
+def learn(job: Job) -> tuple[dict[str, Any], torch.Tensor]:
+    """Prefills and stores the text, then asks the question on top of the cache just computed."""
+    learned = engine.learn(job.model, job.text, client=job.client, chunk_tokens=CHUNK_TOKENS)
+    if learned.cache is None or learned.tokens != len(job.text):
+        sys.exit(f"quickstart: the text was not stored: {learned}")
+    started = time.monotonic()
+    logits = job.ask(job.question, learned.cache)
+    question_seconds = time.monotonic() - started
+    facts = {
+        "tokens": len(job.text),
+        "question_tokens": len(job.question),
+        "bytes": learned.stored.bytes_sent,
+        "kv_seconds": learned.prefill_seconds,
+        "question_seconds": question_seconds,
+        "store_seconds": learned.seconds - learned.prefill_seconds,
+    }
+    return facts, logits
+
+
+def retrieve(job: Job) -> tuple[dict[str, Any], torch.Tensor]:
+    """Retrieves the text's KV and asks the same question on top of it, several times."""
+    rows, first = [], None
+    for _ in range(RETRIEVES):
+        facts, logits, cache = retrieve_once(job)
+        if first is None:
+            first = facts, logits, cache
+        elif not torch.equal(logits, first[1]):
+            sys.exit("quickstart: two retrieves gave different logits")
+        rows.append(facts)
+    facts, logits, cache = first
+    rows.sort(key=lambda row: row["kv_seconds"] + row["question_seconds"])
+    median = rows[len(rows) // 2]
+    facts["median"] = {name: median[name] for name in ("kv_seconds", "question_seconds")}
+    facts["answer"] = job.answer(logits, cache)
+    return facts, logits
+
+
+def retrieve_once(job: Job) -> tuple[dict[str, Any], torch.Tensor, Any]:
+    """One retrieve and the question's first logits, each timed."""
+    prompt = job.text + job.question
+    started = time.monotonic()
+    found = engine.retrieve(job.model, prompt, client=job.client, chunk_tokens=CHUNK_TOKENS)
+    retrieved = time.monotonic()
+    logits = job.ask(prompt[found.tokens :], found.cache)
+    facts = {
+        "tokens": found.tokens,
+        "bytes": found.bytes,
+        "cause": found.cause.name.lower(),
+        "kv_seconds": retrieved - started,
+        "question_seconds": time.monotonic() - retrieved,
+    }
+    return facts, logits, found.cache
+
+
+def report(work: pathlib.Path) -> int:
+    """Prints the comparison; returns the exit status."""
+    cold = json.loads((work / "learn.json").read_text())
+    warm = json.loads((work / "retrieve.json").read_text())
+    identical = (work / "learn.logits").read_bytes() == (work / "retrieve.logits").read_bytes()
+    timed = (cold, warm, warm["median"])
+    first_token = [facts["kv_seconds"] + facts["question_seconds"] for facts in timed]
+    speed_ups = [first_token[0] / seconds for seconds in first_token[1:]]
+    rows = [
+        ("", "computed", "retrieved", f"median of {RETRIEVES}"),
+        ("tokens of text", cold["tokens"], warm["tokens"]),
+        ("KV, MB", f"{cold['bytes'] / 1e6:.1f}", f"{warm['bytes'] / 1e6:.1f}"),
+        ("prefill / retrieve, s", *(f"{facts['kv_seconds']:.3f}" for facts in timed)),
+        (
+            f"question of {cold['question_tokens']} tokens, s",
+            *(f"{facts['question_seconds']:.3f}" for facts in timed),
+        ),
+        ("time to first token, s", *(f"{seconds:.3f}" for seconds in first_token)),
+        ("speed-up", "", *(f"{speed_up:.1f}x" for speed_up in speed_ups)),
+        ("logits bit-identical", "", "yes" if identical else "NO"),
+        ("store, s (after prefill)", f"{cold['store_seconds']:.3f}"),
+    ]
+    print()
+    for label, *cells in rows:
+        print(f"{label:26}" + "".join(f"{cell!s:>13}" for cell in cells))
+    print(f"\nquestion: {QUESTION.partition('<')[0].strip()}\nanswer:   {warm['answer']}")
+    if warm["tokens"] != cold["tokens"]:
+        print(f"quickstart: only {warm['tokens']} tokens were retrieved: {warm['cause']}")
+    if speed_ups[-1] < SPEED_UP_MIN:
+        print(f"quickstart: the median speed-up is below {SPEED_UP_MIN:g}x")
+    good = identical and speed_ups[-1] >= SPEED_UP_MIN and warm["tokens"] == cold["tokens"]
+    return 0 if good else 1
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--material", type=pathlib.Path, required=True)
+    parser.add_argument("--work", type=pathlib.Path, required=True)
+    parser.add_argument("--server", default="")
+    parser.add_argument("--tokens", type=int, default=2048)
+    parser.add_argument("step", choices=("learn", "retrieve", "report"))
+    arguments = parser.parse_args()
+    if arguments.step == "report":
+        return report(arguments.work)
+    logging.disable_progress_bar()
+    step = learn if arguments.step == "learn" else retrieve
+    facts, logits = step(Job(arguments))
+    (arguments.work / f"{arguments.step}.json").write_text(json.dumps(facts))
+    raw = logits.contiguous().view(torch.uint8).numpy().tobytes()
+    (arguments.work / f"{arguments.step}.logits").write_bytes(raw)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
