@@ -209,7 +209,7 @@ package final class Connection {
     case .goAway(let status, let body): departure = .goAway(status, body)
     case .skip: try source.skipPayload(from: &socket)
     case .response, .refused, .items, .payload:
-      preconditionFailure("only one request waits on this connection")
+      throw .lost("an answer came that nobody waits for")
     }
   }
 

@@ -7,7 +7,9 @@ struct PutBatch {
     let index: Int
     let byteCount: Int
     var checksum: Checksum?
+    var isBegun = false
     var refusal: PutResult?
+    var outcome: PutResult?
   }
 
   private var open: [UInt64: Open] = [:]
@@ -49,15 +51,21 @@ struct PutBatch {
   /// Takes an answer; false if it is to no store of this batch.
   mutating func take(_ event: ClientMachine.Event) -> Bool {
     switch event {
-    case .response(let id, .putBegin): return open[id] != nil
+    case .response(let id, .putBegin): return begun(id, refusal: nil)
     case .refused(let id, .putBegin, let status, let body):
-      guard open[id] != nil else { return false }
-      open[id]?.refusal = .refused(status, body)
+      return begun(id, refusal: .refused(status, body))
     case .response(let id, .putCommit(let answer)): return end(commit: id, answer)
     case .refused(let id, .putCommit, let status, let body):
       return end(commit: id, .refused(status, body))
     default: return false
     }
+  }
+
+  private mutating func begun(_ transferID: UInt64, refusal: PutResult?) -> Bool {
+    guard open[transferID] != nil else { return false }
+    open[transferID]?.isBegun = true
+    open[transferID]?.refusal = refusal
+    settle(transferID)
     return true
   }
 
@@ -74,13 +82,21 @@ struct PutBatch {
     return end(commit: id, .stored(answer.state, answer.checksum))
   }
 
-  /// What BEGIN was refused for says more than COMMIT, which then finds no transfer.
   private mutating func end(commit id: UInt64, _ result: PutResult) -> Bool {
-    guard let transfer = transfers.removeValue(forKey: id),
-      let store = open.removeValue(forKey: transfer)
-    else { return false }
-    results[store.index] = store.refusal ?? result
-    openBytes -= store.byteCount
+    guard let transfer = transfers.removeValue(forKey: id), open[transfer] != nil else {
+      return false
+    }
+    open[transfer]?.outcome = result
+    settle(transfer)
     return true
+  }
+
+  /// A store is over when BEGIN and COMMIT are answered, in whichever order; what BEGIN was refused
+  /// for says more than COMMIT, which then finds no transfer.
+  private mutating func settle(_ transferID: UInt64) {
+    guard let store = open[transferID], store.isBegun, let outcome = store.outcome else { return }
+    open[transferID] = nil
+    results[store.index] = store.refusal ?? outcome
+    openBytes -= store.byteCount
   }
 }

@@ -5,7 +5,7 @@ internal import KDNTransport
 
 /// A connected socket that blocks, but never beyond the deadline of the request at hand.
 ///
-/// The kernel's own timeouts do the waiting, so that a call that finds its bytes costs nothing more.
+/// The kernel's own timeouts do the waiting: a call that finds its bytes costs nothing more.
 struct StreamSocket: ~Copyable {
   /// The kernel's timeouts are set anew when they are this far behind the deadline.
   private static let slackMilliseconds: UInt64 = 100

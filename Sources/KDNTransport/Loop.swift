@@ -37,8 +37,9 @@ package protocol LoopMember: AnyObject {
 ///
 /// The loop keeps an epoll set of its own behind one dispatch source. When the source fires, the
 /// handler works the set off, polls for a moment if that paid lately, and then *lingers* in
-/// `epoll_wait` for a short while: under traffic a wake-up then costs what it costs any epoll server,
-/// and not a second trip through Dispatch's manager thread; in quiet times the thread goes back.
+/// `epoll_wait` for a short while: under traffic a wake-up then costs what it costs any epoll
+/// server, and not a second trip through Dispatch's manager thread; in quiet times the thread
+/// goes back.
 package actor Loop {
   /// How long the handler waits in `epoll_wait` for more work before it leaves its thread.
   private static let lingerMilliseconds: Int32 = 5

@@ -68,9 +68,13 @@ package struct LinkKinds: OptionSet, Hashable, Sendable {
 
   package init(rawValue: UInt32) { self.rawValue = rawValue }
 
+  /// TCP, with or without TLS.
   package static let tcp = LinkKinds(rawValue: 1)
+  /// Unix socket.
   package static let unix = LinkKinds(rawValue: 2)
+  /// Shared memory, for clients on the same host.
   package static let sharedMemory = LinkKinds(rawValue: 4)
+  /// RDMA, for clients on the fabric.
   package static let rdma = LinkKinds(rawValue: 8)
 }
 

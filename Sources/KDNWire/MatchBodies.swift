@@ -93,9 +93,13 @@ extension Part {
 package struct MatchResponse: FrameBody {
   /// How many of the matched chunks have each tier as their slowest.
   package struct Tiers: Equatable, Sendable {
+    /// Chunks in GPU memory.
     package var gpu: UInt32 = 0
+    /// Chunks in RAM.
     package var ram: UInt32 = 0
+    /// Chunks on the local disk.
     package var disk: UInt32 = 0
+    /// Chunks in the shared origin.
     package var origin: UInt32 = 0
 
     /// Creates the counts.

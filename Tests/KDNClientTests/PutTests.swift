@@ -31,6 +31,20 @@ struct PutTests {
     }
   }
 
+  @Test("waits for both answers, in whichever order they come")
+  func commitOvertakesBegin() throws {
+    let server = ScriptedServer()
+    let connection = try server.greeted()
+    let bytes = pattern(100)
+    let commit = PutCommitResponse(state: .published, checksum: Checksum(of: bytes))
+    server.say(Frames.answer(.putCommit(commit), id: 3))
+    server.say(Frames.answer(.putBegin(.reserved), id: 2))
+    server.say(Frames.answer(.exists(ExistsResponse(present: Bitmap(count: 0))), id: 4))
+    #expect(try put(connection, bytes, pieceBytes: 100) == .published)
+    _ = try connection.request(.exists(KeysRequest(keys: [])))
+    #expect(connection.isOpen)
+  }
+
   @Test(
     "sends BEGIN, its bytes in order without a gap, and COMMIT with their checksum",
     arguments: [10, 900, 1_000, 4_000, 20_000], [7, 20_000])

@@ -7,7 +7,7 @@ import KDNWire
 
 /// The other end of a client's socket: says what a test wrote down, whatever it is asked.
 ///
-/// Request ids are the client's to choose and it counts from 1, HELLO being 1; so answers can lie in
+/// Request ids are the client's to choose and it counts from 1, HELLO being 1; so answers can be in
 /// the socket before the client asks.
 final class ScriptedServer: Sendable {
   /// The client's end, for `Connection(owning:)`.

@@ -17,7 +17,8 @@ struct ExtentAllocatorTests {
     }
   }
 
-  @Test("aligns small extents to 64 bytes and large ones to pages", arguments: [1, 63, 64, 65, 4095])
+  @Test(
+    "aligns small extents to 64 bytes and large ones to pages", arguments: [1, 63, 64, 65, 4095])
   func aligns(byteCount: Int) throws {
     var allocator = ExtentAllocator(capacity: 16 << 20)
     let small = try allocator.take(byteCount)

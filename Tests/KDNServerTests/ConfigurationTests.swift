@@ -74,7 +74,8 @@ struct ConfigurationTests {
       ("default_lease_ms", "60001"), ("default_deadline_ms", "600001"), ("max_keys", "0"),
       ("namespaces", "[\"alice\"]"), ("namespaces", "[\"alice:12\"]"),
       ("namespaces", "[\"a b:\(String(repeating: "0", count: 64))\"]"), ("credit", "{}"),
-      ("ram", "[1GiB, 2GiB]"), ("prefault", "perhaps"), ("unix", String(repeating: "x", count: 108)),
+      ("ram", "[1GiB, 2GiB]"), ("prefault", "perhaps"),
+      ("unix", String(repeating: "x", count: 108)),
     ])
   func badValues(key: String, text: String) {
     let faults = fault(file: "\(key): \(text)\n")
@@ -89,7 +90,8 @@ struct ConfigurationTests {
     #expect(Set(faults.map(\.field)) == ["ram", "loops", "slab"])
   }
 
-  @Test("what is not YAML, or is no mapping, is refused", arguments: ["a: [", "- 1", "ram: 1\nram: 2"])
+  @Test(
+    "what is not YAML, or is no mapping, is refused", arguments: ["a: [", "- 1", "ram: 1\nram: 2"])
   func badFile(text: String) {
     #expect(!fault(file: text).isEmpty)
   }
