@@ -92,7 +92,9 @@ let package = Package(
       swiftSettings: tests),
     .testTarget(
       name: "KDNServerTests",
-      dependencies: ["KDNServer", "KDNClient", "KDNPool", "KDNMemory", "KDNWire", "KDNCore"],
+      dependencies: [
+        "KDNServer", "KDNClient", "KDNPool", "KDNTransport", "KDNWire", "KDNCore", log,
+      ],
       swiftSettings: tests),
     .testTarget(
       name: "KDNClientTests",
