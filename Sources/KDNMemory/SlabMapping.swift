@@ -5,6 +5,8 @@ internal import Glibc
 /// The memory of one slab: a memfd of its own, mapped, unmapped and closed with this value's life.
 // Safe because: the mapping never moves, and who may touch which bytes is the arena's business.
 @safe final class SlabMapping: @unchecked Sendable {
+  private static let hugePageBytes = 2 << 20
+
   /// Where the slab lies.
   let base: UnsafeMutableRawPointer
   /// Bytes mapped.
@@ -56,9 +58,7 @@ internal import Glibc
     let descriptor = kdn_memfd(huge ? 1 : 0)
     guard descriptor >= 0 else { return nil }
     guard ftruncate(descriptor, byteCount) == 0,
-      let base = unsafe mmap(
-        nil, byteCount, PROT_READ | PROT_WRITE, MAP_SHARED, descriptor, 0),
-      unsafe base != MAP_FAILED
+      let base = unsafe mapAligned(descriptor, byteCount)
     else {
       let code = errno
       _ = close(descriptor)
@@ -66,5 +66,30 @@ internal import Glibc
       return nil
     }
     return unsafe (base, descriptor)
+  }
+
+  /// Maps at a multiple of the huge page size: the kernel maps no huge page anywhere else.
+  private static func mapAligned(
+    _ descriptor: Int32, _ byteCount: Int
+  ) -> UnsafeMutableRawPointer? {
+    let spare = byteCount + hugePageBytes
+    guard let region = unsafe mmap(nil, spare, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0),
+      unsafe region != MAP_FAILED
+    else { return nil }
+    let offset = -Int(bitPattern: region) & (hugePageBytes - 1)
+    let aligned = unsafe region + offset
+    guard
+      let base = unsafe mmap(
+        aligned, byteCount, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, descriptor, 0),
+      unsafe base != MAP_FAILED
+    else {
+      let code = errno
+      _ = unsafe munmap(region, spare)
+      errno = code
+      return nil
+    }
+    if offset > 0 { _ = unsafe munmap(region, offset) }
+    _ = unsafe munmap(aligned + byteCount, hugePageBytes - offset)
+    return unsafe base
   }
 }
