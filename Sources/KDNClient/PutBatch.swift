@@ -94,9 +94,9 @@ struct PutBatch {
   /// A store is over when BEGIN and COMMIT are answered, in whichever order; what BEGIN was refused
   /// for says more than COMMIT, which then finds no transfer.
   private mutating func settle(_ transferID: UInt64) {
-    guard let store = open[transferID], store.isBegun, let outcome = store.outcome else { return }
+    guard let store = open[transferID], store.isBegun, store.outcome != nil else { return }
     open[transferID] = nil
-    results[store.index] = store.refusal ?? outcome
+    results[store.index] = store.refusal ?? store.outcome
     openBytes -= store.byteCount
   }
 }

@@ -93,6 +93,8 @@ struct ServerTests {
     }
     #expect(results[0].miss == nil)
     #expect(found == expected)
+    let received = try numbers(client, "connections")["received_bytes_total"] as? Int
+    #expect(received ?? 0 > 3 * size, "bytes are counted while the connection is open")
     withExtendedLifetime(server) {}
   }
 

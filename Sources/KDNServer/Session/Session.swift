@@ -9,16 +9,8 @@ internal import KDNWire
 /// Lives on one loop. Reading stops while as many bytes wait to be sent as the connection's credit,
 /// so a client that does not read cannot make the daemon hold more than that for it.
 final class Session: LoopMember {
-  /// Control bytes read at once while no PUT is open; more may be payload, which would be copied.
-  private static let controlReadBytes = 2 << 10
-  /// Header and body of the frames that follow each other inside a PUT.
-  private static let putFrameBytes = FrameHeader.byteCount + 16
-  /// Payload bytes taken from the socket at once; small enough to be hashed while in cache.
-  private static let payloadReadBytes = 512 << 10
-  /// Bytes read before other connections get their turn.
-  private static let readBudgetBytes = 8 << 20
   /// Charged for a connection that rests.
-  private static let restingBytes = 4 << 10
+  static let restingBytes = 4 << 10
 
   let context: ServerContext
   let link: Link
@@ -32,17 +24,19 @@ final class Session: LoopMember {
   var encoder = FrameEncoder()
   /// How fast this client takes bytes.
   private(set) var sendRate = SendRate()
-  private var decoder: FrameDecoder
+  var decoder: FrameDecoder
   private var token: UInt64 = 0
-  private var payloadTransfer: Transfer?
+  var payloadTransfer: Transfer?
   private var isReading = true
   private var isWriting = false
-  private var isClosed = false
+  var isClosed = false
   /// The last read took less than there was room for: the socket is empty, no need to ask again.
-  private var isDry = false
-  private var closesWhenFlushed = false
+  var isDry = false
+  var closesWhenFlushed = false
   private var chargedBytes = 0
   private var lastSentBytes: UInt64 = 0
+  private var countedSentBytes: UInt64 = 0
+  private var countedReceivedBytes: UInt64 = 0
   private var lastSendProgress: Instant
   private var ended: (() -> Void)?
 
@@ -108,7 +102,9 @@ final class Session: LoopMember {
   /// Sends what waits, adjusts what the loop watches, and closes where that was due.
   func flush(on loop: isolated Loop) {
     guard !isClosed else { return }
-    guard link.flush() else { return close(on: loop) }
+    let isAlive = link.flush()
+    countBytes()
+    guard isAlive else { return close(on: loop) }
     if link.queuedBytes == 0, closesWhenFlushed || machine.isDrained && transfers.isEmpty {
       return close(on: loop)
     }
@@ -138,112 +134,15 @@ final class Session: LoopMember {
     payloadTransfer = nil
     context.pool.ownerEnded(owner)
     context.pool.refundBuffers(chargedBytes)
-    context.counters.countSent(link.sentBytes)
-    context.counters.countReceived(link.receivedBytes)
+    countBytes()
     ended?()
     ended = nil
   }
 
-  // MARK: Receiving
+  // MARK: Frames
 
-  private func receive(on loop: isolated Loop) {
-    var budget = Self.readBudgetBytes
-    while budget > 0, !isClosed, !closesWhenFlushed {
-      let reception =
-        decoder.payloadRemaining > 0 ? receivePayload(on: loop) : receiveControl(on: loop)
-      switch reception {
-      case .bytes(let count): budget -= count
-      case .wouldBlock: return
-      case .ended: return close(on: loop)
-      }
-      guard handleFrames(on: loop) else { return }
-      if isDry || link.queuedBytes >= context.limits.creditBytes { return }
-    }
-  }
-
-  private func receiveControl(on loop: isolated Loop) -> Reception {
-    let wanted = decoder.wantedControlBytes
-    guard charge(Self.restingBytes + wanted) else {
-      goAway(.busy, FieldFault("bufferBytes", value: wanted, limit: 0, "no memory for the body"))
-      return .wouldBlock
-    }
-    let count = transfers.isEmpty ? max(wanted, Self.controlReadBytes) : wanted
-    let buffer = unsafe UnsafeMutableRawBufferPointer(
-      rebasing: loop.scratch.prefix(min(count, loop.scratch.count)))
-    let reception = unsafe link.receive(into: buffer)
-    if case .bytes(let count) = reception {
-      isDry = count < buffer.count
-      unsafe append(buffer, count)
-    }
-    return reception
-  }
-
-  /// Receives straight into the transfer's extent, and the next frame's header behind it.
-  private func receivePayload(on loop: isolated Loop) -> Reception {
-    let wanted = min(decoder.payloadRemaining, Self.payloadReadBytes)
-    guard let room = unsafe payloadTransfer?.room(for: wanted) else {
-      return discardPayload(on: loop)
-    }
-    let isLast = wanted == decoder.payloadRemaining
-    let control = unsafe UnsafeMutableRawBufferPointer(
-      rebasing: loop.scratch.prefix(isLast ? Self.putFrameBytes : 0))
-    let reception = unsafe link.receive(into: room, then: control)
-    guard case .bytes(let count) = reception else { return reception }
-    isDry = count < room.count + control.count
-    let payload = min(count, room.count)
-    payloadTransfer?.received(payload, now: loop.now())
-    decoder.payloadArrived(payload)
-    if count > payload { unsafe append(control, count - payload) }
-    return reception
-  }
-
-  private func discardPayload(on loop: isolated Loop) -> Reception {
-    let wanted = unsafe min(decoder.payloadRemaining, loop.scratch.count)
-    let reception = unsafe link.receive(
-      into: UnsafeMutableRawBufferPointer(rebasing: loop.scratch.prefix(wanted)))
-    if case .bytes(let count) = reception {
-      isDry = count < wanted
-      decoder.payloadArrived(count)
-    }
-    return reception
-  }
-
-  private func append(_ buffer: UnsafeMutableRawBufferPointer, _ count: Int) {
-    let bytes = unsafe UnsafeRawBufferPointer(rebasing: buffer.prefix(count))
-    unsafe decoder.append(Span(_unsafeBytes: bytes))
-  }
-
-  /// Handles all whole frames that have arrived; false if the session is ending.
-  private func handleFrames(on loop: isolated Loop) -> Bool {
-    do {
-      while !closesWhenFlushed {
-        takeBufferedPayload(on: loop)
-        guard let header = try decoder.nextFrame() else { break }
-        handle(header, on: loop)
-      }
-    } catch {
-      context.counters.countFramingFault()
-      goAway(.badRequest, error.fault)
-    }
-    refundBody()
-    return !closesWhenFlushed && !isClosed
-  }
-
-  /// The front of a payload may have come along with its header: it moves to its place.
-  private func takeBufferedPayload(on loop: isolated Loop) {
-    while decoder.payloadRemaining > 0 {
-      guard let room = unsafe payloadTransfer?.room(for: decoder.payloadRemaining) else {
-        guard decoder.skipBufferedPayload() > 0 else { return }
-        continue
-      }
-      var target = unsafe MutableSpan<UInt8>(_unsafeBytes: room)
-      let count = decoder.takeBufferedPayload(into: &target)
-      guard count > 0 else { return }
-      payloadTransfer?.received(count, now: loop.now())
-    }
-  }
-
-  private func handle(_ header: FrameHeader, on loop: isolated Loop) {
+  /// Does what the machine makes of a frame.
+  func handle(_ header: FrameHeader, on loop: isolated Loop) {
     payloadTransfer = nil
     let action = machine.receive(
       header, body: decoder.body, intact: decoder.bodyIsIntact, now: loop.now())
@@ -320,14 +219,21 @@ final class Session: LoopMember {
     }
   }
 
-  private func charge(_ bytes: Int) -> Bool {
+  private func countBytes() {
+    context.counters.countSent(link.sentBytes - countedSentBytes)
+    context.counters.countReceived(link.receivedBytes - countedReceivedBytes)
+    countedSentBytes = link.sentBytes
+    countedReceivedBytes = link.receivedBytes
+  }
+
+  func charge(_ bytes: Int) -> Bool {
     guard bytes > chargedBytes else { return true }
     guard context.pool.chargeBuffers(bytes - chargedBytes) else { return false }
     chargedBytes = bytes
     return true
   }
 
-  private func refundBody() {
+  func refundBody() {
     guard chargedBytes > Self.restingBytes, decoder.wantedControlBytes <= Self.controlReadBytes
     else { return }
     context.pool.refundBuffers(chargedBytes - Self.restingBytes)

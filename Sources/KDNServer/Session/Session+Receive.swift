@@ -1,0 +1,112 @@
+internal import KDNCore
+internal import KDNTransport
+internal import KDNWire
+
+extension Session {
+  /// Control bytes read at once while no PUT is open; more may be payload, which would be copied.
+  static let controlReadBytes = 2 << 10
+  /// Header and body of the frames that follow each other inside a PUT.
+  private static let putFrameBytes = FrameHeader.byteCount + 16
+  /// Payload bytes taken from the socket at once; small enough to be hashed while in cache.
+  private static let payloadReadBytes = 512 << 10
+  /// Bytes read before other connections get their turn.
+  private static let readBudgetBytes = 8 << 20
+
+  /// Reads until the socket is empty, the budget is spent or too much waits to be sent.
+  func receive(on loop: isolated Loop) {
+    var budget = Self.readBudgetBytes
+    while budget > 0, !isClosed, !closesWhenFlushed {
+      let reception =
+        decoder.payloadRemaining > 0 ? receivePayload(on: loop) : receiveControl(on: loop)
+      switch reception {
+      case .bytes(let count): budget -= count
+      case .wouldBlock: return
+      case .ended: return close(on: loop)
+      }
+      guard handleFrames(on: loop) else { return }
+      if isDry || link.queuedBytes >= context.limits.creditBytes { return }
+    }
+  }
+
+  private func receiveControl(on loop: isolated Loop) -> Reception {
+    let wanted = decoder.wantedControlBytes
+    guard charge(Self.restingBytes + wanted) else {
+      goAway(.busy, FieldFault("bufferBytes", value: wanted, limit: 0, "no memory for the body"))
+      return .wouldBlock
+    }
+    let count = transfers.isEmpty ? max(wanted, Self.controlReadBytes) : wanted
+    let buffer = unsafe UnsafeMutableRawBufferPointer(
+      rebasing: loop.scratch.prefix(min(count, loop.scratch.count)))
+    let reception = unsafe link.receive(into: buffer)
+    if case .bytes(let count) = reception {
+      isDry = count < buffer.count
+      unsafe append(buffer, count)
+    }
+    return reception
+  }
+
+  /// Receives straight into the transfer's extent, and the next frame's header behind it.
+  private func receivePayload(on loop: isolated Loop) -> Reception {
+    let wanted = min(decoder.payloadRemaining, Self.payloadReadBytes)
+    guard let room = unsafe payloadTransfer?.room(for: wanted) else {
+      return discardPayload(on: loop)
+    }
+    let isLast = wanted == decoder.payloadRemaining
+    let control = unsafe UnsafeMutableRawBufferPointer(
+      rebasing: loop.scratch.prefix(isLast ? Self.putFrameBytes : 0))
+    let reception = unsafe link.receive(into: room, then: control)
+    guard case .bytes(let count) = reception else { return reception }
+    isDry = count < room.count + control.count
+    let payload = min(count, room.count)
+    payloadTransfer?.received(payload, now: loop.now())
+    decoder.payloadArrived(payload)
+    if count > payload { unsafe append(control, count - payload) }
+    return reception
+  }
+
+  private func discardPayload(on loop: isolated Loop) -> Reception {
+    let wanted = unsafe min(decoder.payloadRemaining, loop.scratch.count)
+    let reception = unsafe link.receive(
+      into: UnsafeMutableRawBufferPointer(rebasing: loop.scratch.prefix(wanted)))
+    if case .bytes(let count) = reception {
+      isDry = count < wanted
+      decoder.payloadArrived(count)
+    }
+    return reception
+  }
+
+  private func append(_ buffer: UnsafeMutableRawBufferPointer, _ count: Int) {
+    let bytes = unsafe UnsafeRawBufferPointer(rebasing: buffer.prefix(count))
+    unsafe decoder.append(Span(_unsafeBytes: bytes))
+  }
+
+  /// Handles all whole frames that have arrived; false if the session is ending.
+  private func handleFrames(on loop: isolated Loop) -> Bool {
+    do {
+      while !closesWhenFlushed {
+        takeBufferedPayload(on: loop)
+        guard let header = try decoder.nextFrame() else { break }
+        handle(header, on: loop)
+      }
+    } catch {
+      context.counters.countFramingFault()
+      goAway(.badRequest, error.fault)
+    }
+    refundBody()
+    return !closesWhenFlushed && !isClosed
+  }
+
+  /// The front of a payload may have come along with its header: it moves to its place.
+  private func takeBufferedPayload(on loop: isolated Loop) {
+    while decoder.payloadRemaining > 0 {
+      guard let room = unsafe payloadTransfer?.room(for: decoder.payloadRemaining) else {
+        guard decoder.skipBufferedPayload() > 0 else { return }
+        continue
+      }
+      var target = unsafe MutableSpan<UInt8>(_unsafeBytes: room)
+      let count = decoder.takeBufferedPayload(into: &target)
+      guard count > 0 else { return }
+      payloadTransfer?.received(count, now: loop.now())
+    }
+  }
+}
