@@ -11,11 +11,12 @@ start_redis() {
   for ((attempts = 0; attempts < 5; attempts++)); do
     # Redis cannot choose a free port itself (0 turns TCP off): try one, and another if it is taken.
     port=$((20000 + RANDOM % 12000))
+    rm -f "$folder/redis.log"
     redis-server --bind 127.0.0.1 --port "$port" --save "" --appendonly no --dir "$folder" \
       > "$folder/redis.log" 2>&1 &
     redis_pid=$!
     for ((waits = 0; waits < 100; waits++)); do
-      if grep --quiet "Ready to accept connections" "$folder/redis.log"; then
+      if grep --quiet --no-messages "Ready to accept connections" "$folder/redis.log"; then
         redis_address="127.0.0.1:$port"
         return 0
       fi

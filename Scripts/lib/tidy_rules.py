@@ -45,6 +45,7 @@ UNSAFE_FILES = {
     "KDNServer/Session/GetReply.swift": "lends leased extents to the link",
     "KDNServer/Statistics/StatisticsReporter.swift": "getrusage takes a pointer",
     "KDNServer/Lifecycle/DescriptorLimit.swift": "getrlimit and setrlimit take pointers",
+    "kdn/FileBytes.swift": "open, read and write take pointers",
     "kdn/Bench/": "bare blocking sockets and fork: what the daemon is measured against",
 }
 

@@ -30,6 +30,8 @@ package final class Connection {
   private var departure: ClientError?
   private let graceMilliseconds: UInt64
 
+  /// Longest fields of a request whose names are counted by `nameCount`.
+  private static let factBytesMax = 1024
   /// How much longer than the deadline the answer may be on its way, in milliseconds.
   package static let graceMillisecondsDefault: UInt64 = 500
 
@@ -183,6 +185,9 @@ package final class Connection {
 
   /// A longer body would cost the connection.
   private func checkSize(of request: Request) throws(ClientError) {
+    // Few names fit for certain, and most requests have few: only others are measured.
+    guard request.nameCount * ObjectKey.byteCount + Self.factBytesMax > hello.limits.maxBodyBytes
+    else { return }
     measure.removeAll()
     request.write(to: &measure)
     guard measure.count <= hello.limits.maxBodyBytes else {
@@ -229,4 +234,19 @@ package final class Connection {
 
   /// How long is waited for the reason of a broken connection.
   private static let lastWordsMilliseconds: UInt64 = 50
+}
+
+extension Request {
+  /// How many keys, hashes or parts the request names; more than any limit where that says nothing
+  /// of its length.
+  fileprivate var nameCount: Int {
+    switch self {
+    case .match(let match): match.hashes.count + match.parts.count
+    case .exists(let keys), .touch(let keys), .unpin(let keys), .prefetch(let keys):
+      keys.keys.count
+    case .pin(let pin): pin.keys.count
+    case .putBegin, .putData, .putCommit, .putAbort, .release, .stats: 0
+    case .hello, .layout, .get, .purge: 1 << 32
+    }
+  }
 }

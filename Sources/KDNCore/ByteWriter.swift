@@ -28,6 +28,13 @@ package struct ByteWriter {
   /// Appends a UInt64.
   package mutating func put(_ value: UInt64) { putInteger(value) }
 
+  /// Appends four UInt64 at once: hashes come by the hundred.
+  package mutating func put(_ a: UInt64, _ b: UInt64, _ c: UInt64, _ d: UInt64) {
+    var words = (a.littleEndian, b.littleEndian, c.littleEndian, d.littleEndian)
+    // Safe because: the pointer is to the local above, whose bytes are all initialised.
+    unsafe withUnsafeBytes(of: &words) { unsafe storage.append(contentsOf: $0) }
+  }
+
   @inline(__always)
   private mutating func putInteger<T: FixedWidthInteger>(_ value: T) {
     var littleEndian = value.littleEndian

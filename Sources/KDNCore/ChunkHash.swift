@@ -34,10 +34,7 @@ package struct ChunkHash: Hashable, Sendable, CustomStringConvertible {
 
   /// Appends the 32 bytes to `writer`.
   package func write(to writer: inout ByteWriter) {
-    writer.put(a)
-    writer.put(b)
-    writer.put(c)
-    writer.put(d)
+    writer.put(a, b, c, d)
   }
 
   /// The 32 bytes.

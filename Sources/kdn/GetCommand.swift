@@ -31,7 +31,7 @@ struct GetCommand: DaemonCommand {
       if common.json { try Output.line(GetAnswer(key: key, bytes: 0, miss: cause.name)) }
       return false
     }
-    if file == "-" { Output.bytes(bytes) } else { try FileBytes.write(bytes, to: file) }
+    try FileBytes.write(bytes, to: file)
     if common.json { try Output.line(GetAnswer(key: key, bytes: bytes.count, miss: nil)) }
     return true
   }

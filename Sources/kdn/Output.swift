@@ -14,9 +14,6 @@ enum Output {
     line(String(decoding: try encoder.encode(value), as: UTF8.self))
   }
 
-  /// Writes raw bytes to standard output.
-  static func bytes(_ bytes: [UInt8]) { write(bytes, to: STDOUT_FILENO) }
-
   /// Writes a line to standard error, with the program's name.
   static func complain(_ text: String) { write("kdn: \(text)\n", to: STDERR_FILENO) }
 
@@ -34,19 +31,7 @@ enum Output {
   }
 
   private static func write(_ text: String, to descriptor: Int32) {
-    write(Array(text.utf8), to: descriptor)
-  }
-
-  private static func write(_ bytes: [UInt8], to descriptor: Int32) {
-    var left = bytes[...]
-    while !left.isEmpty {
-      let count = unsafe left.withUnsafeBytes { piece in
-        unsafe Glibc.write(descriptor, piece.baseAddress, piece.count)
-      }
-      if count < 0, errno == EINTR { continue }
-      // Nobody reads any more: what is left can only be dropped.
-      guard count > 0 else { return }
-      left = left.dropFirst(count)
-    }
+    // Who does not read any more has ended this program's use; there is nobody to tell.
+    try? FileBytes.write(Array(text.utf8), descriptor, "-")
   }
 }

@@ -113,6 +113,7 @@ struct ListenerTests {
             let found = look(number)
             close(number)
             box.value?.listener.stop(on: loop)
+            box.update { $0 = nil }
             loop.stop()
             once.resume(found)
           }, troubled: { _ in once.resume(-1) })

@@ -101,7 +101,7 @@ struct SettingParser {
           throw FieldFault(
             "namespaces", value: text.utf8.count, limit: 0, "an entry is NAME:SHA256")
         }
-        let name = try NamespaceName(halves[0])
+        let name = try Self.namespaceName(halves[0])
         namespaces[name, default: []].append(
           try TokenHash(hexadecimal: halves[1], field: "namespaces"))
       } catch {
@@ -109,6 +109,14 @@ struct SettingParser {
       }
     }
     return namespaces
+  }
+
+  private static func namespaceName(_ text: String) throws(FieldFault) -> NamespaceName {
+    do {
+      return try NamespaceName(text)
+    } catch {
+      throw FieldFault("namespaces", value: error.value, limit: error.limit, error.problem)
+    }
   }
 
   mutating func limits() -> Limits {

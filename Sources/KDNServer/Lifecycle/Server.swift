@@ -35,6 +35,7 @@ package final class Server: Sendable {
   private let loops: [Loop]
   private let members: [LoopMembers]
   private let sweeper: Sweeper
+  private let drainedLoops = DrainedLoops()
   private let drainTimeoutMilliseconds: Int
 
   /// Takes the memory, binds all addresses and begins to serve.
@@ -70,7 +71,6 @@ package final class Server: Sendable {
     sweeper = Sweeper(pool: pool)
     endpoints = try Self.listen(
       configuration.endpoints, context: context, loops: loops, members: members)
-    sweeper.start()
   }
 
   private static func makeArena(
@@ -112,14 +112,18 @@ package final class Server: Sendable {
     context.startDraining()
     context.log.notice("draining", metadata: ["connections": "\(context.counters.connectionCount)"])
     for (loop, members) in zip(loops, members) {
-      loop.post { loop in members.drain(on: loop) }
+      loop.post { [drainedLoops] loop in
+        members.drain(on: loop)
+        drainedLoops.count()
+      }
     }
     let deadline = SystemClock().now().advanced(milliseconds: UInt64(drainTimeoutMilliseconds))
     waitUntilEmpty(deadline, finished)
   }
 
   private func waitUntilEmpty(_ deadline: Instant, _ finished: @escaping @Sendable (Bool) -> Void) {
-    let isEmpty = context.counters.connectionCount == 0
+    let isEmpty =
+      drainedLoops.value == loops.count && context.counters.connectionCount == 0
     guard !isEmpty, SystemClock().now() < deadline else {
       sweeper.stop()
       return finished(isEmpty)
@@ -145,4 +149,12 @@ package final class Server: Sendable {
     }
     return bound
   }
+}
+
+/// How many loops have stopped listening and told their clients.
+private final class DrainedLoops: Sendable {
+  private let number = Atomic<Int>(0)
+
+  var value: Int { number.load(ordering: .acquiring) }
+  func count() { number.add(1, ordering: .releasing) }
 }

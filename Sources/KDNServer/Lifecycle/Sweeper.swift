@@ -17,8 +17,11 @@ final class Sweeper: @unchecked Sendable {
     timer.setEventHandler { @Sendable in
       while pool.sweep(now: SystemClock().now()) {}
     }
+    // At once: Dispatch traps when a source is dropped that was never activated.
+    timer.activate()
   }
 
-  func start() { timer.activate() }
+  deinit { timer.cancel() }
+
   func stop() { timer.cancel() }
 }

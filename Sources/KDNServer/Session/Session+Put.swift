@@ -115,6 +115,11 @@ extension Session {
   ) throws(Refusal) -> PublishAnswer {
     do {
       return try context.pool.confirm(facts, checksum: checksum, in: namespace)
+    } catch .notFound {
+      // It was there at BEGIN, so its bytes were dropped, and it has been evicted since.
+      throw Refusal(
+        .busy, FieldFault("object", value: 0, limit: 1, "is gone since BEGIN: store it again"),
+        retryAfterMilliseconds: 1)
     } catch {
       throw Refusal(error)
     }

@@ -8,7 +8,7 @@ extension Session {
   /// Header and body of the frames that follow each other inside a PUT.
   private static let putFrameBytes = FrameHeader.byteCount + 16
   /// Payload bytes taken from the socket at once; small enough to be hashed while in cache.
-  private static let payloadReadBytes = 512 << 10
+  private static let payloadReadBytes = 256 << 10
   /// Bytes read before other connections get their turn.
   private static let readBudgetBytes = 8 << 20
 

@@ -53,7 +53,7 @@ struct BenchCommand: DaemonCommand {
       }
     }
     for ratio in ratios { try report.ratio(ratio) }
-    if misses > 0 { Output.complain("\(misses) objects were not there; see misses") }
+    if misses != 0 { Output.complain("\(misses) objects were not there; see misses") }
     return misses == 0
   }
 

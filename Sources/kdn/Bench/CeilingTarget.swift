@@ -18,7 +18,9 @@ final class CeilingTarget: BenchTarget {
     let peer = Peer(child)
     self.peer = peer
     return try (0..<workload.connections).map { _ in
-      CeilingLink(try listener.accept(target: name), batch: workload.batch)
+      let socket = try listener.accept(target: name)
+      socket.limitWaiting()
+      return CeilingLink(socket, batch: workload.batch)
     }
   }
 
@@ -46,11 +48,13 @@ final class CeilingTarget: BenchTarget {
 /// One connection to the bare sender and receiver.
 private struct CeilingLink: BenchLink {
   private let socket: PlainSocket
+  private let batch: Int
   private let existsQuestion: [UInt8]
   private let matchQuestion: [UInt8]
 
   init(_ socket: PlainSocket, batch: Int) {
     self.socket = socket
+    self.batch = batch
     existsQuestion = Self.question(bytes: batch * ObjectKey.byteCount)
     matchQuestion = Self.question(bytes: batch * ChunkHash.byteCount)
   }
@@ -78,7 +82,7 @@ private struct CeilingLink: BenchLink {
   func match() throws -> Int {
     try socket.send(matchQuestion)
     try awaitAcknowledgement()
-    return matchQuestion.count / ChunkHash.byteCount
+    return batch
   }
 
   private func awaitAcknowledgement() throws(BenchError) {

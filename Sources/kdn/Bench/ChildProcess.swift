@@ -32,7 +32,7 @@ struct ChildProcess: ~Copyable {
   ) -> Int32 {
     var copies = unsafe texts.map { unsafe strdup($0) }
     unsafe copies.append(nil)
-    defer { for unsafecopy in unsafe copies { unsafe free(copy) } }
+    defer { for index in unsafe copies.indices { unsafe free(copies[index]) } }
     return unsafe copies.withUnsafeBufferPointer { pointers in
       guard let base = pointers.baseAddress else { return EINVAL }
       return unsafe body(base)

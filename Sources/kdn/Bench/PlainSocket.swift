@@ -117,10 +117,14 @@ internal import Glibc
     _ head: UnsafeRawBufferPointer, _ body: UnsafeRawBufferPointer,
     _ tail: UnsafeRawBufferPointer
   ) {
-    for unsafe(index, piece) in unsafe [head, body, tail].enumerated() {
-      unsafe vectors[index] = iovec(
-        iov_base: UnsafeMutableRawPointer(mutating: piece.baseAddress), iov_len: piece.count)
-    }
+    unsafe set(0, head)
+    unsafe set(1, body)
+    unsafe set(2, tail)
+  }
+
+  private func set(_ index: Int, _ piece: UnsafeRawBufferPointer) {
+    unsafe vectors[index] = iovec(
+      iov_base: UnsafeMutableRawPointer(mutating: piece.baseAddress), iov_len: piece.count)
   }
 
   /// Moves `total` bytes through the vectors; returns what went wrong.

@@ -46,8 +46,10 @@ final class RedisTarget: BenchTarget {
   }
 
   private func link(_ workload: Workload, _ keys: [String]) throws(BenchError) -> RedisLink {
-    RedisLink(
-      try PlainSocket(host: host, port: port, target: name), keys: keys,
+    let socket = try PlainSocket(host: host, port: port, target: name)
+    socket.limitWaiting()
+    return RedisLink(
+      socket, keys: keys,
       objectBytes: workload.objectBytes, batch: workload.batch)
   }
 }
