@@ -70,7 +70,7 @@ let package = Package(
       dependencies: ["KDNCore", "KDNMemory", "KDNWire", "KDNTransport", "CPlatform"],
       swiftSettings: strict),
     .executableTarget(
-      name: "kdnd", dependencies: ["KDNServer", "KDNTransport", arguments, log],
+      name: "kdnd", dependencies: ["KDNCore", "KDNServer", "KDNTransport", arguments, log],
       swiftSettings: strict),
     .executableTarget(
       name: "kdn",

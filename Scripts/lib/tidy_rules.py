@@ -26,7 +26,7 @@ ARROWS: dict[str, set[str]] = {
     "KDNTransport": {"KDNCore", "KDNMemory", "CPlatform"},
     "KDNServer": _SERVED,
     "KDNClient": {"KDNCore", "KDNMemory", "KDNWire", "KDNTransport", "CPlatform"},
-    "kdnd": {"KDNServer", "KDNTransport"},
+    "kdnd": {"KDNCore", "KDNServer", "KDNTransport"},
     "kdn": {"KDNCore", "KDNClient", "KDNWire", "KDNMemory", "KDNTransport", "CPlatform"},
 }
 OWN_MODULES = {*ARROWS, "CPlatform", "CNuma", "CXXHash"}

@@ -1,10 +1,11 @@
 internal import ArgumentParser
+internal import KDNCore
 internal import Glibc
 
 /// The command line of a KDN node.
 struct KDNCommand: ParsableCommand {
   /// The version, also told to daemons.
-  static let version = "0.1.0"
+  static let version = Version.text
 
   static let configuration = CommandConfiguration(
     commandName: "kdn",

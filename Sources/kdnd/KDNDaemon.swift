@@ -2,6 +2,7 @@ import ArgumentParser
 import Dispatch
 import FoundationEssentials
 import Glibc
+import KDNCore
 import KDNServer
 import KDNTransport
 import Logging

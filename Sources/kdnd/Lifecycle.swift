@@ -1,5 +1,6 @@
 import Dispatch
 import Glibc
+import KDNCore
 import KDNServer
 import Logging
 
