@@ -94,8 +94,8 @@ struct ExtentAllocator {
     link(piece)
   }
 
-  /// Length of a longest free piece's class: no free piece is shorter than half and none is longer
-  /// than twice this; 0 if nothing is free.
+  /// Length of one of the longest free pieces: none is longer by more than a thirty-second; 0 if
+  /// nothing is free.
   var largestFreeBytes: Int {
     guard classBits != 0 else { return 0 }
     let top = 63 - classBits.leadingZeroBitCount

@@ -27,7 +27,7 @@ struct SlabFactory: Sendable {
     nodes = configuration.numa == .auto ? Self.findNodes() : []
   }
 
-  /// Maps all slabs and prefaults them on all cores.
+  /// Maps all slabs.
   func makeAll() throws(ArenaError) -> [SlabMapping] {
     var mappings: [SlabMapping] = []
     for number in 0..<slabCount { mappings.append(try make(slabBytes, number: number)) }

@@ -44,7 +44,9 @@ internal import Glibc
 
   /// Makes the kernel give all pages now.
   func prefault() {
-    guard unsafe madvise(base, byteCount, kdn_madv_populate_write()) != 0 else { return }
+    guard unsafe madvise(base, byteCount, kdn_madv_populate_write()) != 0, errno == EINVAL else {
+      return
+    }
     // Kernels before 5.14 lack the advice: touch each page, writing back what is there.
     for offset in stride(from: 0, to: byteCount, by: 4096) {
       let byte = unsafe base.load(fromByteOffset: offset, as: UInt8.self)

@@ -38,10 +38,11 @@ struct SlabTable {
   /// Takes an extent for `owner`; nil if there is no room.
   mutating func take(_ byteCount: Int, _ owner: ArenaOwner, _ factory: SlabFactory) -> Taken? {
     guard byteCount <= slabBytes else { return takeOversize(byteCount, owner, factory) }
-    for slot in slotsOfOwner[owner] ?? [] {
+    // A small object in a large one's slab would keep the memory of several from everybody.
+    for slot in slotsOfOwner[owner] ?? [] where slots[slot].borrowed.isEmpty {
       if let taken = take(byteCount, from: slot) { return taken }
     }
-    guard let slot = freeSlots.popLast() else { return nil }
+    guard let slot = popFreeSlot(for: owner) else { return nil }
     guard adopt(slot, owner, factory) else {
       freeSlots.append(slot)
       return nil
@@ -91,6 +92,15 @@ struct SlabTable {
     allocatedBytes += grant.byteCount
     extents += 1
     return Taken(mapping: mapping, grant: grant, slab: slot)
+  }
+
+  /// Takes a free slab: one that the owner had before, else one that nobody had, for only those
+  /// need no fresh memory.
+  private mutating func popFreeSlot(for owner: ArenaOwner) -> Int? {
+    let choice =
+      freeSlots.lastIndex { slots[$0].lastOwner == owner }
+      ?? freeSlots.lastIndex { slots[$0].lastOwner == nil } ?? freeSlots.indices.last
+    return choice.map { freeSlots.remove(at: $0) }
   }
 
   /// Makes a free slab the owner's; its memory is fresh unless the owner had it before.

@@ -1,6 +1,6 @@
 internal import ArgumentParser
-internal import KDNCore
 internal import Glibc
+internal import KDNCore
 
 /// The command line of a KDN node.
 struct KDNCommand: ParsableCommand {

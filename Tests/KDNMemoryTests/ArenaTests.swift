@@ -100,6 +100,31 @@ struct ArenaTests {
     #expect(!arena.canEverHold(byteCount: 4 * Self.slab + 1))
   }
 
+  @Test("keeps small objects out of a large one's slab, which then comes back whole")
+  func oversizeSlabsAreDedicated() throws {
+    let arena = try makeArena(slabs: 4)
+    var large = arena.store(2 * Self.slab + 100, alice)
+    let small = arena.store(64, alice)
+    #expect(arena.statistics.freeSlabs == 0)
+    #expect(large != nil && small != nil)
+    large = nil
+    #expect(arena.statistics.freeSlabs == 3)
+    #expect(arena.store(2 * Self.slab + 100, alice) != nil)
+    withExtendedLifetime(small) {}
+  }
+
+  @Test("gives an owner the slab it had, or one that nobody had, before another's")
+  func prefersSlabsThatNeedNoFreshMemory() throws {
+    let arena = try makeArena(slabs: 4)
+    let first = try #require(arena.store(64, alice)?.location.slab)
+    let second = try #require(arena.store(64, bob)?.location.slab)
+    #expect(first != second)
+    for _ in 0..<5 {
+      #expect(arena.store(64, alice)?.location.slab == first)
+      #expect(arena.store(64, bob)?.location.slab == second)
+    }
+  }
+
   @Test("never hands out more than its capacity, which large slabs do not change")
   func staysUnderCapacity() throws {
     let arena = try makeArena(slabs: 4)
