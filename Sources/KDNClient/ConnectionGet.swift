@@ -2,8 +2,8 @@ internal import KDNCore
 package import KDNWire
 
 extension Connection {
-  /// Bytes that are received before they are checked: few enough to be in the cache still.
-  private static let checkedPieceBytes = 512 << 10
+  /// Bytes that are received at once: few enough to be in the cache still when they are checked.
+  private static let pieceBytes = 512 << 10
 
   /// Fetches items, each into its own buffer, which must have room for all bytes selected.
   ///
@@ -41,7 +41,7 @@ extension Connection {
   private func receiveFrame(
     of id: UInt64, into sink: inout PayloadSink, checks: Bool
   ) throws(ClientError) -> Bool {
-    let pieceBytes = checks ? Self.checkedPieceBytes : hello.limits.maxFramePayloadBytes
+    let pieceBytes = Self.pieceBytes
     let guess = unsafe sink.place(limit: pieceBytes)
     let arrival = unsafe try source.next(
       from: &socket, for: &machine, expecting: sink.expectedControlBytes, spilling: guess)
@@ -81,7 +81,7 @@ extension Connection {
     while source.payloadRemaining > 0 {
       let place = unsafe sink.place(limit: min(pieceBytes, source.payloadRemaining))
       precondition(unsafe !place.isEmpty, "the machine admits no payload beyond the descriptors")
-      let count = unsafe try source.payload(into: place, whole: !checks, from: &socket)
+      let count = unsafe try source.payload(into: place, from: &socket)
       sink.arrived(count, &checksum)
     }
   }

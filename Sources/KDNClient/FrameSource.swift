@@ -101,7 +101,7 @@ struct FrameSource: ~Copyable {
       do throws(ClientError) {
         let front = unsafe UnsafeMutableRawBufferPointer(rebasing: whole[..<wanted])
         guard let guess = unsafe guess else {
-          return .success(unsafe try socket.receive(into: front, whole: false))
+          return .success(unsafe try socket.receive(into: front))
         }
         return .success(unsafe try socket.receive(into: front, then: guess))
       } catch {
@@ -121,18 +121,17 @@ struct FrameSource: ~Copyable {
     unsafe append(UnsafeRawBufferPointer(rebasing: spilled[accepted...]))
   }
 
-  /// Receives payload into `buffer`, which must not be empty nor longer than what remains; with
-  /// `whole` it is filled as far as one system call can.
+  /// Receives payload into `buffer`, which must not be empty nor longer than what remains.
   ///
   /// - Throws: `deadline`, or `lost`.
   mutating func payload(
-    into buffer: UnsafeMutableRawBufferPointer, whole: Bool, from socket: inout StreamSocket
+    into buffer: UnsafeMutableRawBufferPointer, from socket: inout StreamSocket
   ) throws(ClientError) -> Int {
     if decoder.bufferedPayloadBytes > 0 {
       var span = unsafe MutableSpan<UInt8>(_unsafeBytes: buffer)
       return decoder.takeBufferedPayload(into: &span)
     }
-    let count = unsafe try socket.receive(into: buffer, whole: whole)
+    let count = unsafe try socket.receive(into: buffer)
     guard count > 0 else { throw .lost("the server closed the connection inside a payload") }
     decoder.payloadArrived(count)
     return count

@@ -137,18 +137,16 @@ struct StreamSocket: ~Copyable {
     }
   }
 
-  /// Receives into `buffer`, which must not be empty; with `whole` only a deadline, a signal or the
-  /// end of the stream leaves room in it.
+  /// Receives what is there into `buffer`, which must not be empty; waits if nothing is.
   ///
   /// - Returns: how many bytes came, 0 if the server has finished.
   /// - Throws: `deadline`, or `lost` if the connection broke.
   mutating func receive(
-    into buffer: UnsafeMutableRawBufferPointer, whole: Bool
+    into buffer: UnsafeMutableRawBufferPointer
   ) throws(ClientError) -> Int {
     while true {
       try check()
-      let flags = whole ? Int32(MSG_WAITALL) : 0
-      let count = unsafe recv(descriptor.number, buffer.baseAddress, buffer.count, flags)
+      let count = unsafe recv(descriptor.number, buffer.baseAddress, buffer.count, 0)
       if count >= 0 { return count }
       try Self.tolerate("recv")
     }
