@@ -1,4 +1,4 @@
-internal import Synchronization
+internal import KDNCore
 
 /// All memory that KV lies in: slabs, each of one owner at a time, divided into extents.
 ///
@@ -9,9 +9,7 @@ package final class Arena: Sendable {
   /// What was really obtained at start.
   package let placement: ArenaPlacement
   private let factory: SlabFactory
-  private let state: Mutex<SlabTable>
-  /// Shows the thread sanitizer each handover of the lock: the runtime's own is not instrumented.
-  private let handover = Atomic<Bool>(false)
+  private let state: Guarded<SlabTable>
 
   /// Maps all slabs, and has the kernel give their pages if so configured.
   ///
@@ -21,7 +19,7 @@ package final class Arena: Sendable {
     let mappings = try factory.makeAll()
     placement = factory.place(mappings)
     self.factory = factory
-    state = Mutex(SlabTable(mappings: mappings, slabBytes: factory.slabBytes))
+    state = Guarded(SlabTable(mappings: mappings, slabBytes: factory.slabBytes))
   }
 
   /// Takes room for `byteCount` bytes in the owner's slabs, or in a free one.
@@ -50,10 +48,6 @@ package final class Arena: Sendable {
   }
 
   private func withTable<Result: Sendable>(_ body: (inout SlabTable) -> Result) -> Result {
-    state.withLock { table in
-      _ = handover.load(ordering: .acquiring)
-      defer { handover.store(true, ordering: .releasing) }
-      return body(&table)
-    }
+    state.withLock { table in body(&table) }
   }
 }

@@ -2,7 +2,6 @@ internal import CPlatform
 package import Dispatch
 internal import Glibc
 package import KDNCore
-internal import Synchronization
 
 /// Runs an actor's jobs on a serial dispatch queue.
 package final class QueueExecutor: SerialExecutor {
@@ -235,7 +234,7 @@ package actor Loop {
 /// Work handed to a loop from other threads.
 private final class Mailbox: Sendable {
   private let wake: Descriptor
-  private let waiting = Mutex<[@Sendable (isolated Loop) -> Void]>([])
+  private let waiting = Guarded<[@Sendable (isolated Loop) -> Void]>([])
 
   init() throws(TransportError) {
     wake = try Descriptor("eventfd", kdn_eventfd())

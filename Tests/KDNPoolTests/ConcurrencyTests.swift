@@ -10,7 +10,7 @@ import Testing
 struct ConcurrencyTests {
   /// Runs `body` on `count` threads at once and waits for all; counts what threw.
   private func onThreads(_ count: Int, _ body: @escaping @Sendable (Int) throws -> Void) -> Int {
-    let failures = Mutex(0)
+    let failures = Guarded(0)
     DispatchQueue.concurrentPerform(iterations: count) { thread in
       do {
         try body(thread)

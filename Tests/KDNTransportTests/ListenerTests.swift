@@ -1,6 +1,5 @@
 import Glibc
 import KDNCore
-import Synchronization
 import Testing
 
 @testable import KDNTransport
@@ -141,9 +140,9 @@ private final class ListenerHolder: @unchecked Sendable {
 }
 
 private final class Once: Sendable {
-  private let waiting: Mutex<CheckedContinuation<Int32, Never>?>
+  private let waiting: Guarded<CheckedContinuation<Int32, Never>?>
 
-  init(_ continuation: CheckedContinuation<Int32, Never>) { waiting = Mutex(continuation) }
+  init(_ continuation: CheckedContinuation<Int32, Never>) { waiting = Guarded(continuation) }
 
   func resume(_ value: Int32) {
     let continuation = waiting.withLock { waiting in

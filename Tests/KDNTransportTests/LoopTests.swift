@@ -1,7 +1,6 @@
 import Dispatch
 import Glibc
 import KDNCore
-import Synchronization
 import Testing
 
 @testable import KDNTransport
@@ -63,9 +62,9 @@ struct LoopTests {
 
 /// A value that tests share between threads.
 final class Shared<Value: Sendable>: Sendable {
-  private let state: Mutex<Value>
+  private let state: Guarded<Value>
 
-  init(_ value: Value) { state = Mutex(value) }
+  init(_ value: Value) { state = Guarded(value) }
 
   var value: Value { state.withLock { $0 } }
   func update(_ change: (inout Value) -> Void) { state.withLock { change(&$0) } }

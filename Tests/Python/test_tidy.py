@@ -49,6 +49,8 @@ BROKEN = [
     ("function-length", CORE, "func f() {\n" + "  g()\n" * 69 + "}\n"),
     ("unchecked", CORE, "final class A: @unchecked Sendable {}\n"),
     ("unchecked", CORE, "// It is fine.\nfinal class A: @unchecked Sendable {}\n"),
+    ("lock", CORE, "let a = Mutex(0)\n"),
+    ("lock", SWIFT_TEST, "let a: Mutex<Int>\n"),
     ("unsafe", CORE, "let a = unsafe f()\n"),
     ("unsafe", CORE, "@unsafe func f() {}\n"),
     ("unsafe", CORE, "let a = unsafe f()\nlet b = unsafe f()\n"),

@@ -1,6 +1,5 @@
 internal import Dispatch
 internal import KDNCore
-internal import Synchronization
 
 /// Runs one workload on all targets, round by round in turn.
 struct BenchRunner {
@@ -96,7 +95,7 @@ struct BenchRunner {
     _ links: [any BenchLink], _ buffers: [Buffer], seconds: Double
   ) throws -> WorkerRecord {
     let deadline = clock.now().advanced(milliseconds: UInt64(seconds * 1000))
-    let results = Mutex<[Result<WorkerRecord, any Error>]>([])
+    let results = Guarded<[Result<WorkerRecord, any Error>]>([])
     let group = DispatchGroup()
     for (number, link) in links.enumerated() {
       let share = workload.objects(ofConnection: number)
