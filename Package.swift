@@ -43,11 +43,18 @@ let package = Package(
     .target(
       name: "KDNMemory", dependencies: ["KDNCore", "CPlatform", "CNuma"],
       swiftSettings: strict),
+    .target(
+      name: "KDNTier",
+      dependencies: [
+        "KDNCore", "KDNMemory", "CPlatform",
+        .product(name: "DequeModule", package: "swift-collections"),
+      ],
+      swiftSettings: strict),
     .target(name: "KDNWire", dependencies: ["KDNCore"], swiftSettings: strict),
     .target(
       name: "KDNPool",
       dependencies: [
-        "KDNCore", "KDNMemory", .product(name: "HeapModule", package: "swift-collections"),
+        "KDNCore", "KDNMemory", "KDNTier", .product(name: "HeapModule", package: "swift-collections"),
       ],
       swiftSettings: strict),
     .target(
@@ -60,7 +67,7 @@ let package = Package(
     .target(
       name: "KDNServer",
       dependencies: [
-        "KDNCore", "KDNMemory", "KDNWire", "KDNPool", "KDNTransport", crypto, log,
+        "KDNCore", "KDNMemory", "KDNTier", "KDNWire", "KDNPool", "KDNTransport", crypto, log,
         .product(name: "Configuration", package: "swift-configuration"),
         .product(name: "Yams", package: "Yams"),
       ],
@@ -75,7 +82,8 @@ let package = Package(
     .executableTarget(
       name: "kdn",
       dependencies: [
-        "KDNCore", "KDNClient", "KDNWire", "KDNMemory", "KDNTransport", "CPlatform", arguments,
+        "KDNCore", "KDNClient", "KDNWire", "KDNMemory", "KDNTier", "KDNTransport", "CPlatform",
+        arguments,
         .product(name: "Histogram", package: "hdrhistogram-swift"),
       ],
       swiftSettings: strict),
@@ -85,7 +93,10 @@ let package = Package(
       name: "KDNMemoryTests", dependencies: ["KDNMemory", "KDNCore"], swiftSettings: tests),
     .testTarget(name: "KDNWireTests", dependencies: ["KDNWire", "KDNCore"], swiftSettings: tests),
     .testTarget(
-      name: "KDNPoolTests", dependencies: ["KDNPool", "KDNMemory", "KDNCore"],
+      name: "KDNTierTests", dependencies: ["KDNTier", "KDNMemory", "KDNCore"],
+      swiftSettings: tests),
+    .testTarget(
+      name: "KDNPoolTests", dependencies: ["KDNPool", "KDNTier", "KDNMemory", "KDNCore"],
       swiftSettings: tests),
     .testTarget(
       name: "KDNTransportTests", dependencies: ["KDNTransport", "KDNMemory", "KDNCore"],
@@ -101,7 +112,7 @@ let package = Package(
       dependencies: ["KDNClient", "KDNWire", "KDNTransport", "KDNCore"],
       swiftSettings: tests),
     .testTarget(
-      name: "Simulation", dependencies: ["KDNPool", "KDNMemory", "KDNCore"],
+      name: "Simulation", dependencies: ["KDNPool", "KDNTier", "KDNMemory", "KDNCore"],
       swiftSettings: tests),
   ]
 )

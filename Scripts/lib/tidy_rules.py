@@ -17,22 +17,25 @@ COLUMNS_MAX = 100
 FUNCTION_LINES_MAX = 70
 
 # What each target may import from this package: the arrows of the architecture page, one way.
-_SERVED = {"KDNCore", "KDNMemory", "KDNWire", "KDNPool", "KDNTransport"}
+_SERVED = {"KDNCore", "KDNMemory", "KDNTier", "KDNWire", "KDNPool", "KDNTransport"}
 ARROWS: dict[str, set[str]] = {
     "KDNCore": {"CXXHash"},
     "KDNMemory": {"KDNCore", "CPlatform", "CNuma"},
     "KDNWire": {"KDNCore"},
-    "KDNPool": {"KDNCore", "KDNMemory"},
+    "KDNTier": {"KDNCore", "KDNMemory", "CPlatform"},
+    "KDNPool": {"KDNCore", "KDNMemory", "KDNTier"},
     "KDNTransport": {"KDNCore", "KDNMemory", "CPlatform"},
     "KDNServer": _SERVED,
     "KDNClient": {"KDNCore", "KDNMemory", "KDNWire", "KDNTransport", "CPlatform"},
     "kdnd": {"KDNCore", "KDNServer", "KDNTransport"},
-    "kdn": {"KDNCore", "KDNClient", "KDNWire", "KDNMemory", "KDNTransport", "CPlatform"},
+    "kdn": {
+        "KDNCore", "KDNClient", "KDNWire", "KDNMemory", "KDNTier", "KDNTransport", "CPlatform",
+    },
 }
 OWN_MODULES = {*ARROWS, "CPlatform", "CNuma", "CXXHash"}
 TEST_MODULES = {"Testing", "XCTest"}
 
-UNSAFE_TARGETS = {"KDNMemory", "KDNTransport", "KDNClient", "CPlatform"}
+UNSAFE_TARGETS = {"KDNMemory", "KDNTier", "KDNTransport", "KDNClient", "CPlatform"}
 # A file, or a folder with a slash at its end, and why.
 UNSAFE_FILES = {
     "KDNCore/ByteReader.swift": "unaligned little-endian loads behind a bounds check",

@@ -71,3 +71,36 @@ package final class ManualClock: MonotonicClock {
     current.wrappingAdd(milliseconds * 1_000_000, ordering: .sequentiallyConsistent)
   }
 }
+
+/// Tells the time of day, which may jump; for what outlives the process.
+package protocol WallClock: Sendable {
+  /// Milliseconds since 1970, UTC.
+  func milliseconds() -> UInt64
+}
+
+/// The kernel's `CLOCK_REALTIME`.
+package struct SystemWallClock: WallClock {
+  /// Creates the clock.
+  package init() {}
+
+  package func milliseconds() -> UInt64 {
+    var time = timespec()
+    unsafe clock_gettime(CLOCK_REALTIME, &time)
+    return UInt64(max(0, time.tv_sec)) * 1000 + UInt64(time.tv_nsec) / 1_000_000
+  }
+}
+
+/// A wall clock that shows what it was set to.
+package final class ManualWallClock: WallClock {
+  private let current: Atomic<UInt64>
+
+  /// Creates a clock that shows `milliseconds` since 1970.
+  package init(milliseconds: UInt64 = 1_800_000_000_000) { current = Atomic(milliseconds) }
+
+  package func milliseconds() -> UInt64 { current.load(ordering: .sequentiallyConsistent) }
+
+  /// Sets the clock, forward or back.
+  package func set(milliseconds: UInt64) {
+    current.store(milliseconds, ordering: .sequentiallyConsistent)
+  }
+}

@@ -8,6 +8,8 @@ internal import Synchronization
 
   /// Length in bytes, as asked for.
   package var byteCount: Int { extent.byteCount }
+  /// Whether it begins at a page and the rest of its last page belongs to it too.
+  package var ownsWholePages: Bool { extent.ownsWholePages }
   /// First byte; writable until the reservation is sealed or dropped.
   @unsafe package var base: UnsafeMutableRawPointer { unsafe extent.base }
 
@@ -26,6 +28,8 @@ package final class Block: Sendable {
   package var byteCount: Int { extent.byteCount }
   /// First byte; readable as long as the block lives.
   @unsafe package var base: UnsafeRawPointer { unsafe UnsafeRawPointer(extent.base) }
+  /// Whether it begins at a page and the rest of its last page belongs to it too.
+  package var ownsWholePages: Bool { extent.ownsWholePages }
   /// Number of the slab and offset in it, for clients that map slabs.
   package var location: (slab: Int, offset: Int) { (extent.slab, extent.offset) }
   /// Whether anybody reads in place.
@@ -65,6 +69,7 @@ package struct Lease: ~Copyable, Sendable {
   let byteCount: Int
   let slab: Int
   var offset: Int { grant.offset }
+  var ownsWholePages: Bool { grant.isWholePages }
   private let grant: ExtentAllocator.Grant
   private let arena: Arena
 

@@ -21,11 +21,14 @@ struct ExtentAllocator {
     /// Bytes really taken, at least those asked for.
     let byteCount: Int
     fileprivate let piece: Int32
+
+    /// Whether it begins and ends at a page.
+    var isWholePages: Bool { offset % pageBytes == 0 && byteCount % pageBytes == 0 }
   }
 
   /// Every extent begins at a multiple of this, and takes a multiple of it.
   static let granule = 64
-  /// Extents of at least this many bytes are aligned to pages, so that O_DIRECT can use them.
+  /// Extents of at least this many bytes are whole pages, so that O_DIRECT can use them.
   static let pageAlignedBytesMin = 64 << 10
   static let pageBytes = 4096
   private static let subclassBits = 5
@@ -58,8 +61,8 @@ struct ExtentAllocator {
   /// Takes an extent of at least `byteCount` bytes; nil if no free piece holds it.
   mutating func allocate(byteCount: Int) -> Grant? {
     guard byteCount > 0, byteCount <= capacity else { return nil }
-    let wanted = Self.roundUp(byteCount, to: Self.granule)
     let alignment = byteCount >= Self.pageAlignedBytesMin ? Self.pageBytes : Self.granule
+    let wanted = Self.roundUp(byteCount, to: alignment)
     guard let found = find(wanted, alignment) else { return nil }
     unlink(found)
     let start = Self.roundUp(pieces[Int(found)].offset, to: alignment)

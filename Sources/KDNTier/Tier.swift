@@ -1,0 +1,179 @@
+package import KDNCore
+
+/// A place slower than RAM that keeps objects; all that the pool knows of it.
+///
+/// Everything may be called from any thread; nothing blocks on I/O but `start` (the journal). A
+/// completion is called exactly once, on any thread, perhaps before the call returns, outside all
+/// locks of the tier.
+package protocol Tier: AnyObject, Sendable {
+  /// Begins to find out what is there; until `isReady`, what is not known is `notReady`.
+  func start()
+  /// Whether everything that is there is known.
+  var isReady: Bool { get }
+  /// The generation of a namespace that was last made durable; 0 if none was.
+  func generation(of namespace: NamespaceName) -> UInt64
+  /// The layouts that were registered in a namespace, in earlier runs too.
+  func layouts(of namespace: NamespaceName) -> [Layout]
+
+  /// What the tier knows of an object, without I/O; not a use.
+  func find(_ key: ObjectKey, in namespace: NamespaceName) -> TierFinding
+  /// Counts a use.
+  func touch(_ key: ObjectKey, in namespace: NamespaceName)
+  /// Keeps an object that is here from being reclaimed until `end`, in this run only; false if it
+  /// is not here.
+  func hold(_ key: ObjectKey, in namespace: NamespaceName, until end: Instant) -> Bool
+
+  /// Writes an object. `isDurable`: the completion waits until the bytes survive a loss of power;
+  /// otherwise until they can be read back. An object that is here already is not written again.
+  func write(
+    _ facts: ObjectFacts, _ bytes: TierBytes, isDurable: Bool,
+    completion: @escaping @Sendable (Result<Void, TierRefusal>) -> Void)
+  /// Waits until an object that is here, or on its way, survives a loss of power.
+  func makeDurable(
+    _ key: ObjectKey, in namespace: NamespaceName,
+    completion: @escaping @Sendable (Result<Void, TierRefusal>) -> Void)
+  /// Reads an object whole into `room` and checks it against its checksum; counts as a use.
+  func read(
+    _ key: ObjectKey, in namespace: NamespaceName, into room: TierRoom,
+    completion: @escaping @Sendable (TierReading) -> Void)
+
+  /// Hashes of all chunks here that build on one of `hashes`, at any distance.
+  func descendants(of hashes: Set<ChunkHash>, in namespace: NamespaceName) -> Set<ChunkHash>
+  /// Drops objects for good: the completion comes once no crash can bring them back, with count
+  /// and bytes of those dropped whose keys are not among `counted`.
+  func purge(
+    _ scope: TierPurge, in namespace: NamespaceName, counted: Set<ObjectKey>,
+    completion: @escaping @Sendable (Result<(objects: Int, bytes: Int), TierRefusal>) -> Void)
+  /// Keeps an object from being reclaimed for a time, across restarts; false if it is not here.
+  func pin(
+    _ key: ObjectKey, in namespace: NamespaceName, milliseconds: UInt64
+  ) -> Bool
+  /// Ends a pin; false if there was none.
+  func unpin(_ key: ObjectKey, in namespace: NamespaceName) -> Bool
+  /// Remembers a layout across restarts.
+  func register(_ layout: Layout, in namespace: NamespaceName)
+
+  /// Does what is due by the clock: group commits, ends of pins and holds.
+  func tick(now: Instant)
+  /// Ends all writing, leaves a checkpoint for the next start and gives the devices back.
+  func close(completion: @escaping @Sendable () -> Void)
+}
+
+/// What `Tier.find` knows.
+package enum TierFinding: Sendable, Equatable {
+  /// It can be read, or is on its way.
+  case held(HeldFacts)
+  /// It is not here; the cause, if the tier remembers one.
+  case absent(MissCause?)
+  /// Not known yet.
+  case notReady
+}
+
+/// How a read ended.
+package enum TierReading: Sendable, Equatable {
+  /// All bytes are in the room, and are those that were stored.
+  case whole(ObjectFacts)
+  /// It is not here, or not any more, or its bytes are damaged (then it has been dropped).
+  case missed(MissCause)
+  /// Too much is being read already.
+  case busy
+}
+
+/// What a tier tells of an object without reading it.
+package struct HeldFacts: Sendable, Equatable {
+  /// Length in bytes.
+  package var byteCount: Int
+  /// XXH3-64 of the bytes.
+  package var checksum: Checksum
+  /// Whether it would survive a loss of power.
+  package var isDurable: Bool
+
+  /// Puts the facts together.
+  package init(byteCount: Int, checksum: Checksum, isDurable: Bool) {
+    self.byteCount = byteCount
+    self.checksum = checksum
+    self.isDurable = isDurable
+  }
+}
+
+/// All that is kept of an object besides its bytes.
+package struct ObjectFacts: Sendable, Equatable {
+  /// The tenant.
+  package var namespace: NamespaceName
+  /// The tenant's generation when it was stored.
+  package var generation: UInt64
+  /// The full name.
+  package var key: ObjectKey
+  /// Hash of the chunk before, `ChunkHash.none` for a first chunk or an opaque object.
+  package var parent: ChunkHash
+  /// Length in bytes, at least 1.
+  package var byteCount: Int
+  /// XXH3-64 of the bytes.
+  package var checksum: Checksum
+  /// Position of the first token in its chain.
+  package var firstToken: Int
+  /// How many tokens; 0 for an opaque object.
+  package var tokenCount: Int
+  /// Time to compute it anew, as its writer told; 0 if unknown.
+  package var recomputeMicroseconds: UInt64
+  /// When it was stored, in milliseconds since 1970 by the wall clock.
+  package var storedAtMilliseconds: UInt64
+  /// Its TTL from then on; 0 without one.
+  package var ttlMilliseconds: UInt64
+
+  /// Puts the facts together.
+  package init(
+    namespace: NamespaceName, generation: UInt64, key: ObjectKey, parent: ChunkHash = .none,
+    byteCount: Int, checksum: Checksum, firstToken: Int = 0, tokenCount: Int = 0,
+    recomputeMicroseconds: UInt64 = 0, storedAtMilliseconds: UInt64, ttlMilliseconds: UInt64 = 0
+  ) {
+    self.namespace = namespace
+    self.generation = generation
+    self.key = key
+    self.parent = parent
+    self.byteCount = byteCount
+    self.checksum = checksum
+    self.firstToken = firstToken
+    self.tokenCount = tokenCount
+    self.recomputeMicroseconds = recomputeMicroseconds
+    self.storedAtMilliseconds = storedAtMilliseconds
+    self.ttlMilliseconds = ttlMilliseconds
+  }
+
+  /// Milliseconds of the TTL that are left at `now` (wall clock); nil without a TTL, 0 if it is
+  /// over. A clock set back never makes a TTL longer than it was.
+  package func ttlLeft(atWallMilliseconds now: UInt64) -> UInt64? {
+    guard ttlMilliseconds > 0 else { return nil }
+    guard now > storedAtMilliseconds else { return ttlMilliseconds }
+    let age = now - storedAtMilliseconds
+    return age >= ttlMilliseconds ? 0 : ttlMilliseconds - age
+  }
+}
+
+/// What `Tier.purge` drops.
+package enum TierPurge: Sendable {
+  /// These objects.
+  case keys([ObjectKey])
+  /// All layout objects of these chunks.
+  case chunks(Set<ChunkHash>)
+  /// All objects of these layouts.
+  case layouts([LayoutID])
+  /// All objects of generations before this one.
+  case before(generation: UInt64)
+}
+
+/// Why a tier does not do what it was asked for.
+package enum TierRefusal: Error, Sendable, Equatable {
+  /// Not now: too much is on its way, or there is no room yet.
+  case busy
+  /// The policy or the day's budget lets it not in.
+  case notAdmitted
+  /// It can never fit.
+  case tooLarge(limit: Int)
+  /// All devices have failed.
+  case failed
+  /// It was purged or dropped meanwhile.
+  case gone
+  /// The tier is closing.
+  case closing
+}
