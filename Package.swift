@@ -35,6 +35,8 @@ let package = Package(
       name: "CNuma", path: "Sources/CPlatform/CNuma", providers: [.apt(["libnuma-dev"])]),
     .systemLibrary(
       name: "CXXHash", path: "Sources/CPlatform/CXXHash", providers: [.apt(["libxxhash-dev"])]),
+    .systemLibrary(
+      name: "CUring", path: "Sources/CPlatform/CUring", providers: [.apt(["liburing-dev"])]),
     .target(
       name: "CPlatform", path: "Sources/CPlatform/CPlatform",
       cSettings: [.define("_GNU_SOURCE")]),
@@ -46,7 +48,7 @@ let package = Package(
     .target(
       name: "KDNTier",
       dependencies: [
-        "KDNCore", "KDNMemory", "CPlatform",
+        "KDNCore", "KDNMemory", "CPlatform", "CUring",
         .product(name: "DequeModule", package: "swift-collections"),
       ],
       swiftSettings: strict),
@@ -54,7 +56,8 @@ let package = Package(
     .target(
       name: "KDNPool",
       dependencies: [
-        "KDNCore", "KDNMemory", "KDNTier", .product(name: "HeapModule", package: "swift-collections"),
+        "KDNCore", "KDNMemory", "KDNTier",
+        .product(name: "HeapModule", package: "swift-collections"),
       ],
       swiftSettings: strict),
     .target(

@@ -30,3 +30,11 @@ stop_daemon() {
   wait "$daemon_pid" 2> /dev/null || true
   daemon_pid=""
 }
+
+# SIGKILL: the daemon gets no chance to put anything away.
+kill_daemon() {
+  kill -KILL "$daemon_pid"
+  # The shell tells of a job that was killed; that is no news here.
+  wait "$daemon_pid" 2> /dev/null || true
+  daemon_pid=""
+}

@@ -22,7 +22,7 @@ ARROWS: dict[str, set[str]] = {
     "KDNCore": {"CXXHash"},
     "KDNMemory": {"KDNCore", "CPlatform", "CNuma"},
     "KDNWire": {"KDNCore"},
-    "KDNTier": {"KDNCore", "KDNMemory", "CPlatform"},
+    "KDNTier": {"KDNCore", "KDNMemory", "CPlatform", "CUring"},
     "KDNPool": {"KDNCore", "KDNMemory", "KDNTier"},
     "KDNTransport": {"KDNCore", "KDNMemory", "CPlatform"},
     "KDNServer": _SERVED,
@@ -32,7 +32,7 @@ ARROWS: dict[str, set[str]] = {
         "KDNCore", "KDNClient", "KDNWire", "KDNMemory", "KDNTier", "KDNTransport", "CPlatform",
     },
 }
-OWN_MODULES = {*ARROWS, "CPlatform", "CNuma", "CXXHash"}
+OWN_MODULES = {*ARROWS, "CPlatform", "CNuma", "CUring", "CXXHash"}
 TEST_MODULES = {"Testing", "XCTest"}
 
 UNSAFE_TARGETS = {"KDNMemory", "KDNTier", "KDNTransport", "KDNClient", "CPlatform"}

@@ -47,14 +47,34 @@ package struct MatchQuery: Sendable {
 package struct MatchAnswer: Equatable, Sendable {
   /// How many chunks from the front are present in all parts.
   package var matchedChunks = 0
+  /// How many of them have all parts in RAM.
+  package var ramChunks = 0
+  /// How many of them have a part that only the disk holds.
+  package var diskChunks = 0
   /// Why the first chunk behind them is not; nil if all matched.
   package var missCause: MissCause?
   /// Bytes of all objects of the matched chunks.
   package var matchedBytes = 0
+  /// How many of them RAM lacks.
+  package var diskBytes = 0
   /// Number of the lease; 0 if none was asked for or nothing matched.
   package var leaseNumber: UInt64 = 0
   /// How long the lease holds; 0 without one.
   package var leaseMilliseconds: UInt64 = 0
+}
+
+/// How much a purge dropped that could still be had; an object in both tiers counts once.
+package struct PurgeCount: Equatable, Sendable {
+  /// How many objects.
+  package var objects: Int
+  /// Their bytes.
+  package var bytes: Int
+
+  /// Puts both together.
+  package init(objects: Int, bytes: Int) {
+    self.objects = objects
+    self.bytes = bytes
+  }
 }
 
 /// What a purge drops.

@@ -49,5 +49,34 @@ struct IndexCharge: ~Copyable, Sendable {
     self.bytes = bytes
   }
 
+  fileprivate init(adopting bytes: Int, of budget: MemoryBudget) {
+    self.budget = budget
+    self.bytes = bytes
+  }
+
   deinit { budget.refund(bytes) }
+}
+
+/// A charge that several hold until one takes it; refunded with the last of them if nobody did.
+final class SharedCharge: Sendable {
+  private let budget: MemoryBudget
+  private let bytes: Int
+  private let isTaken = Atomic<Bool>(false)
+
+  /// Charges `bytes`, or gives nil if that is over the cap.
+  init?(_ bytes: Int, to budget: MemoryBudget) {
+    guard budget.charge(bytes) else { return nil }
+    self.budget = budget
+    self.bytes = bytes
+  }
+
+  /// Takes the charge, once; nil the second time.
+  func take() -> IndexCharge? {
+    guard !isTaken.exchange(true, ordering: .acquiringAndReleasing) else { return nil }
+    return IndexCharge(adopting: bytes, of: budget)
+  }
+
+  deinit {
+    if !isTaken.load(ordering: .acquiring) { budget.refund(bytes) }
+  }
 }

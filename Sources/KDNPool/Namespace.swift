@@ -11,13 +11,14 @@ package final class Namespace: Sendable {
   /// Who owns the tenant's slabs in the arena.
   package let owner: ArenaOwner
 
-  private let currentGeneration = Atomic<UInt64>(0)
+  private let currentGeneration: Atomic<UInt64>
   private let layouts = Guarded<[LayoutID: LayoutGeometry]>([:])
 
-  init(name: NamespaceName, number: UInt32) {
+  init(name: NamespaceName, number: UInt32, generation: UInt64) {
     self.name = name
     self.number = number
     self.owner = ArenaOwner(number: number)
+    currentGeneration = Atomic(generation)
   }
 
   /// Grows by one with each purge of the whole namespace; objects of older ones are gone.
@@ -28,26 +29,25 @@ package final class Namespace: Sendable {
     currentGeneration.wrappingAdd(1, ordering: .acquiringAndReleasing)
   }
 
-  /// Registers `layout`, or finds that it is registered.
+  /// Registers `layout`, or finds that it is registered; says whether it is new.
   ///
   /// - Throws: `fault` if the id belongs to other facts, `limit` beyond `countMax` layouts.
-  func register(_ layout: Layout, countMax: Int) throws(PoolRefusal) -> LayoutID {
+  func register(_ layout: Layout, countMax: Int) throws(PoolRefusal) -> Bool {
     let id = layout.id
-    let refusal = layouts.withLock { known -> PoolRefusal? in
+    let isNew = layouts.withLock { known -> Result<Bool, PoolRefusal> in
       if let geometry = known[id] {
-        guard geometry.layout != layout else { return nil }
-        return .fault(
-          FieldFault("layoutID", value: 1, limit: 0, "this id belongs to other facts"))
+        guard geometry.layout != layout else { return .success(false) }
+        return .failure(
+          .fault(FieldFault("layoutID", value: 1, limit: 0, "this id belongs to other facts")))
       }
       guard known.count < countMax else {
-        return .limit(
-          FieldFault("layouts", value: known.count, limit: countMax, "too many layouts"))
+        return .failure(
+          .limit(FieldFault("layouts", value: known.count, limit: countMax, "too many layouts")))
       }
       known[id] = LayoutGeometry(layout)
-      return nil
+      return .success(true)
     }
-    if let refusal { throw refusal }
-    return id
+    return try isNew.get()
   }
 
   /// The geometry of a registered layout.

@@ -1,18 +1,24 @@
 package import KDNCore
 package import KDNMemory
+package import KDNTier
 internal import Synchronization
 
-/// The RAM tier: which objects are here, who may read them, and what makes room for what.
+/// The objects in RAM and in the slower tier behind it: which are here, who may read them, and what
+/// makes room for what.
 ///
 /// All operations may be called from any thread. Locks: `names`, then `residency`; `waiters` or
-/// `residency`, then one stripe; `leases` alone. A stripe's lock is the innermost; under it nothing
-/// is called but the block's lease counter. Blocks are dropped, and waiters told, after all locks
-/// are free.
+/// `residency`, then one stripe; `residency`, then the fetch table, then one fetch; `leases` alone;
+/// the write queue alone. A stripe's lock is the innermost; under it nothing is called but the
+/// block's lease counter. Blocks are dropped, waiters told, and the slower tier called, after all
+/// locks are free. Jobs of the write queue, purges of two tiers among them, are done by one thread
+/// at a time, which holds no lock meanwhile.
 package final class Pool: Sendable {
   /// The limits.
   package let configuration: PoolConfiguration
   let arena: Arena
   let clock: any MonotonicClock
+  /// The slower tier; nil if there is only RAM.
+  let backing: Backing?
   let budget: MemoryBudget
   let stripes: [Stripe]
   let residency: Guarded<Residency>
@@ -32,25 +38,40 @@ package final class Pool: Sendable {
     var inOrder: [Namespace] = []
   }
 
-  /// Makes an empty pool over `arena`, whose capacity and the fixed index must fit the cap.
+  /// Makes an empty pool over `arena`, whose capacity and the fixed index must fit the cap, and
+  /// with a tier also those of `staging` and the write queue.
+  ///
+  /// `tier`: where objects that `admission` lets in are written, and read from when RAM lacks them;
+  /// nil for RAM alone. `staging`: a small arena for such reads when RAM is full.
   package convenience init(
-    configuration: PoolConfiguration, arena: Arena, clock: any MonotonicClock
+    configuration: PoolConfiguration, arena: Arena, clock: any MonotonicClock,
+    wallClock: any WallClock = SystemWallClock(), tier: (any Tier)? = nil, staging: Arena? = nil,
+    admission: any AdmissionPolicy = AdmitAll()
   ) {
-    self.init(configuration: configuration, arena: arena, clock: clock) { ChainAwarePolicy() }
+    self.init(
+      configuration: configuration, arena: arena, clock: clock, wallClock: wallClock, tier: tier,
+      staging: staging, admission: admission
+    ) { ChainAwarePolicy() }
   }
 
   /// Makes an empty pool over `arena` that evicts by the policy that `policy` makes.
   package init(
     configuration: PoolConfiguration, arena: Arena, clock: any MonotonicClock,
-    policy: () -> some EvictionPolicy
+    wallClock: any WallClock = SystemWallClock(), tier: (any Tier)? = nil, staging: Arena? = nil,
+    admission: any AdmissionPolicy = AdmitAll(), policy: () -> some EvictionPolicy
   ) {
     precondition(configuration.indexStripes > 0, "an index has stripes")
     self.configuration = configuration
     self.arena = arena
     self.clock = clock
+    backing = tier.map { tier in
+      Backing(
+        tier: tier, staging: staging, wallClock: wallClock, admission: admission, configuration)
+    }
     budget = MemoryBudget(
       bytesMax: configuration.memoryBytesMax,
-      fixedBytes: arena.statistics.capacityBytes + configuration.fixedBytes)
+      fixedBytes: arena.statistics.capacityBytes + configuration.fixedBytes
+        + (backing?.fixedBytes(configuration) ?? 0))
     let ghosts = configuration.ghostsPerStripe
     stripes = (0..<configuration.indexStripes).map { _ in Stripe(ghosts: ghosts) }
     let policy = policy()
@@ -58,15 +79,31 @@ package final class Pool: Sendable {
     residency = Guarded(Residency(policy: policy))
   }
 
-  /// Finds a namespace, or makes it.
+  /// Finds a namespace, or makes it, with the generation and layouts that the slower tier knows.
   ///
   /// - Throws: `limit` beyond `namespacesMax`.
   package func namespace(_ name: NamespaceName) throws(PoolRefusal) -> Namespace {
+    let known = names.withLock { $0.byName[name] }
+    if let known { return known }
+    let tier = backing?.tier
+    return try make(
+      name, generation: tier?.generation(of: name) ?? 0, layouts: tier?.layouts(of: name) ?? [])
+  }
+
+  private func make(
+    _ name: NamespaceName, generation: UInt64, layouts: [Layout]
+  ) throws(PoolRefusal) -> Namespace {
     let limit = configuration.namespacesMax
+    let layoutsMax = configuration.layoutsPerNamespaceMax
     let found = names.withLock { names -> Namespace? in
       if let known = names.byName[name] { return known }
       guard names.inOrder.count < limit else { return nil }
-      let made = Namespace(name: name, number: UInt32(names.inOrder.count))
+      let made = Namespace(
+        name: name, number: UInt32(names.inOrder.count), generation: generation)
+      // Those beyond a limit that was lowered since must be registered anew.
+      for layout in layouts.prefix(layoutsMax) {
+        _ = try? made.register(layout, countMax: layoutsMax)
+      }
       names.byName[name] = made
       names.inOrder.append(made)
       residency.withLock { $0.addNamespace() }
@@ -81,13 +118,18 @@ package final class Pool: Sendable {
   /// All namespaces, in the order in which they were made.
   package var namespaces: [Namespace] { names.withLock { $0.inOrder } }
 
-  /// Registers a layout in a namespace; again is no fault.
+  /// Registers a layout in a namespace, across restarts if there is a slower tier; again is no
+  /// fault.
   ///
   /// - Throws: `fault` if the id belongs to other facts, `limit` beyond `layoutsPerNamespaceMax`.
   package func register(
     _ layout: Layout, in namespace: Namespace
   ) throws(PoolRefusal) -> LayoutID {
-    try namespace.register(layout, countMax: configuration.layoutsPerNamespaceMax)
+    let countMax = configuration.layoutsPerNamespaceMax
+    if try namespace.register(layout, countMax: countMax) {
+      backing?.tier.register(layout, in: namespace.name)
+    }
+    return layout.id
   }
 
   /// The geometry of a layout registered in a namespace; nil if it is not.

@@ -29,6 +29,19 @@ package struct PoolConfiguration: Sendable {
   package var pinMaxMilliseconds: UInt64 = 30 * 24 * 3_600_000
   /// How long a writer may be silent; the longest that `busy` asks to wait.
   package var reservationTimeoutMilliseconds: UInt64 = 30_000
+  /// Most objects that wait to be written to the slower tier.
+  package var writeBehindObjectsMax = 1 << 13
+  /// Most bytes of objects that the slower tier is writing; they cannot be evicted meanwhile.
+  package var writeBehindBytesMax = 256 << 20
+  /// Most bytes a day that are written to the slower tier unasked, that is neither for durability
+  /// nor for a pin; 0 for no limit.
+  package var writeBytesPerDay = 0
+  /// Most reads from the slower tier that prefetches have under way.
+  package var prefetchesMax = 64
+  /// How long a read waits for a slower tier that is busy.
+  package var readStallMilliseconds: UInt64 = 30_000
+  /// When to ask again for durability that was refused as busy.
+  package var durabilityRetryMilliseconds: UInt64 = 100
 
   /// Creates the default limits under a cap on memory.
   package init(memoryBytesMax: Int) { self.memoryBytesMax = memoryBytesMax }
@@ -40,28 +53,31 @@ package struct PoolConfiguration: Sendable {
     indexStripes * (Stripe.fixedBytes + GhostTable.byteCount(entries: ghostsPerStripe))
   }
 
+  /// Bytes charged once for the queue of what is to be written to a slower tier.
+  package var writeQueueBytes: Int { writeBehindObjectsMax * WriteQueue.bytesPerEntry }
+
   /// The least that a plan leaves beside the arena: the default ghosts, and as much again.
   package static let overheadBytesMin = 4 << 20
 
   /// Divides a cap between the arena, in whole slabs, and everything else.
   ///
   /// Everything else gets 48 MiB and a 64th of the cap, but no more than a quarter, and never
-  /// less than `overheadBytesMin`.
+  /// less than `overheadBytesMin`; `stagingBytes` for a second arena come on top of it.
   /// - Throws: a fault that names `slabBytes` if it is not positive, or `memoryBytesMax` if not
   ///   one slab fits.
   package static func plan(
-    memoryBytesMax: Int, slabBytes: Int
+    memoryBytesMax: Int, slabBytes: Int, stagingBytes: Int = 0
   ) throws(FieldFault) -> (arenaBytes: Int, overheadBytes: Int) {
     guard slabBytes > 0 else {
       throw FieldFault("slabBytes", value: slabBytes, limit: 1, "must be positive")
     }
     let wanted = min(max(memoryBytesMax, 0) / 4, 48 << 20 + memoryBytesMax / 64)
-    let overheadBytes = max(wanted, overheadBytesMin)
+    let overheadBytes = max(wanted, overheadBytesMin) + stagingBytes
     let arenaBytes = (memoryBytesMax - overheadBytes) / slabBytes * slabBytes
     guard arenaBytes > 0 else {
       throw FieldFault(
         "memoryBytesMax", value: memoryBytesMax,
-        limit: slabBytes + max(slabBytes / 3 + 1, overheadBytesMin),
+        limit: slabBytes + max(slabBytes / 3 + 1, overheadBytesMin) + stagingBytes,
         "no room for one slab beside the index")
     }
     return (arenaBytes, memoryBytesMax - arenaBytes)

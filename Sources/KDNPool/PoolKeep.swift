@@ -1,58 +1,72 @@
 package import KDNCore
 
 extension Pool {
-  /// Counts a use of each object that is here; returns how many are.
+  /// Counts a use of each object that is in RAM or else in the slower tier; returns how many are.
   package func touch(_ keys: [ObjectKey], in namespace: Namespace) -> Int {
     keys.count { key in
       let place = ChunkPlace(key.hash, in: namespace.number)
-      return stripe(of: place).withLock { state in
+      var reconsidered: StoredObject?
+      let isInRAM = stripe(of: place).withLock { state in
         guard let object = state.table.find(key, at: place), isLive(object) else { return false }
-        object.noteUse(order: nextUse(), age: policyAge)
+        noteUse(of: object, reconsidered: &reconsidered)
         return true
       }
+      if let reconsidered { offer(reconsidered, isWanted: false) }
+      guard !isInRAM, let backing else { return isInRAM }
+      guard backing.held(key, in: namespace) != nil else { return false }
+      backing.tier.touch(key, in: namespace.name)
+      return true
     }
   }
 
   /// Keeps objects from eviction for a time, cut to `pinMaxMilliseconds`; says which are here.
   ///
-  /// Pins belong to the namespace. A pin never shortens another; purges and TTLs beat pins.
+  /// Pins belong to the namespace. A pin never shortens another; purges and TTLs beat pins. An
+  /// object that the slower tier holds is pinned there too, across restarts; one that it does not
+  /// hold is written whatever the admission policy says, and pinned there for the time left.
   package func pin(
     _ keys: [ObjectKey], ttlMilliseconds: UInt64, in namespace: Namespace
   ) -> [Bool] {
     let now = clock.now()
-    let end = now.advanced(
-      milliseconds: min(ttlMilliseconds, configuration.pinMaxMilliseconds))
-    return residency.withLock { residency in
+    let milliseconds = min(ttlMilliseconds, configuration.pinMaxMilliseconds)
+    let end = now.advanced(milliseconds: milliseconds)
+    let pinned = residency.withLock { residency in
       _ = residency.endPins(by: now)
-      return keys.map { key in
-        guard let object = live(key, in: namespace, now: now) else { return false }
+      return keys.map { key -> StoredObject? in
+        guard let object = live(key, in: namespace, now: now) else { return nil }
         residency.pin(object, until: end)
+        return object
+      }
+    }
+    guard let backing else { return pinned.map { $0 != nil } }
+    return zip(keys, pinned).map { key, object in
+      if let object, !object.isHeld {
+        offer(object, isWanted: true)
         return true
       }
+      let isPinnedBelow = backing.tier.pin(key, in: namespace.name, milliseconds: milliseconds)
+      return object != nil || isPinnedBelow
     }
   }
 
-  /// Ends the pins of objects; says which had one.
+  /// Ends the pins of objects, in both tiers; says which had one.
   package func unpin(_ keys: [ObjectKey], in namespace: Namespace) -> [Bool] {
     let now = clock.now()
-    return residency.withLock { residency in
+    let unpinned = residency.withLock { residency in
       _ = residency.endPins(by: now)
       return keys.map { key in
         guard let object = live(key, in: namespace, now: now) else { return false }
         return residency.unpin(object)
       }
     }
+    guard let backing else { return unpinned }
+    return zip(keys, unpinned).map { key, isUnpinned in
+      let isUnpinnedBelow = backing.tier.unpin(key, in: namespace.name)
+      return isUnpinned || isUnpinnedBelow
+    }
   }
 
-  /// How many of the objects are in RAM, and how many reads from slower tiers were started; there
-  /// is no slower tier, so the second is 0.
-  package func prefetch(
-    _ keys: [ObjectKey], in namespace: Namespace
-  ) -> (present: Int, started: Int) {
-    (keys.count { contains($0, in: namespace) }, 0)
-  }
-
-  /// Asks to be told when an object is published; nil if it is here already.
+  /// Asks to be told when an object is published; nil if it is here already, in either tier.
   ///
   /// `notify` is called at most once, outside all locks, on the thread that publishes, after the
   /// object has become visible. It may call the pool. The object may be gone again when it runs.
@@ -71,7 +85,12 @@ extension Pool {
       let name = WaitTable.Name(namespace: namespace.number, key: key)
       return .success(waiters.add(name, notify))
     }
-    return try ticket.get()
+    guard let ticket = try ticket.get() else { return nil }
+    // Told already, it stays a wait that was told.
+    guard let backing, backing.held(key, in: namespace) != nil, cancel(ticket) else {
+      return ticket
+    }
+    return nil
   }
 
   /// Ends a wait.

@@ -14,4 +14,6 @@ package enum PoolRefusal: Error, Equatable, Sendable {
   case fault(FieldFault)
   /// A limit on names (namespaces, layouts, leases) is reached.
   case limit(FieldFault)
+  /// There is no slower tier, or it failed: nothing can be made durable.
+  case unavailable
 }

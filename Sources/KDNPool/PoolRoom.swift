@@ -15,6 +15,15 @@ extension Pool {
     }
   }
 
+  /// The same for a read, which hands the charge on; nil if nothing can go.
+  func takeSharedCharge(now: Instant) -> SharedCharge? {
+    while true {
+      let charge = SharedCharge(configuration.objectOverheadBytes, to: budget)
+      if let charge { return charge }
+      guard (try? makeRoom(now: now)) != nil else { return nil }
+    }
+  }
+
   /// Reserves an extent, making room if need be.
   func takeMemory(
     _ byteCount: Int, _ namespace: Namespace, now: Instant
@@ -33,12 +42,13 @@ extension Pool {
   private func makeRoom(now: Instant) throws(PoolRefusal) {
     _ = endDueLeases(now: now)
     // The block is freed here, when the last reference goes, after the lock.
-    let dropped = residency.withLock { residency -> StoredObject? in
+    let (lost, evicted) = residency.withLock { residency -> (StoredObject?, StoredObject?) in
       _ = residency.endPins(by: now)
-      return dropExpired(&residency, now: now) ?? dropDead(&residency) ?? evict(&residency)
+      let lost = dropExpired(&residency, now: now) ?? dropDead(&residency)
+      return (lost, lost == nil ? evict(&residency) : nil)
     }
-    guard dropped == nil else { return }
-    refusals.wrappingAdd(1, ordering: .relaxed)
+    if let evicted, backing != nil { noteEviction(of: evicted) }
+    guard lost == nil, evicted == nil else { return }
     throw .busy(retryAfterMilliseconds: retryHint(now: now))
   }
 

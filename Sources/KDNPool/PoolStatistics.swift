@@ -58,6 +58,12 @@ package struct PoolStatistics: Sendable {
   package var purged: UInt64 = 0
   /// Reserves refused for want of room.
   package var refusals: UInt64 = 0
+  /// Objects of the slower tier that were answered.
+  package var diskHits: UInt64 = 0
+  /// Reads from the slower tier.
+  package var fetches = FetchStatistics()
+  /// What is on its way to the slower tier.
+  package var writeBehind = WriteBehindStatistics()
   /// Contents by namespace, in the order in which they were made.
   package var namespaces: [NamespaceShare] = []
 }
@@ -78,6 +84,8 @@ extension Pool {
     picture.bufferBytes = bufferBytes.load(ordering: .relaxed)
     picture.indexBytes =
       picture.chargedBytes - picture.bufferBytes - picture.arena.capacityBytes
+      - (backing?.staging?.statistics.capacityBytes ?? 0)
+    fillTier(&picture)
     picture.reservations = openReservations.count
     picture.refusals = refusals.load(ordering: .relaxed)
     picture.leases = leases.withLock { $0.count }
@@ -85,6 +93,20 @@ extension Pool {
     let namespaces = namespaces
     residency.withLock { $0.fill(&picture, namespaces) }
     return picture
+  }
+}
+
+extension Pool {
+  private func fillTier(_ picture: inout PoolStatistics) {
+    guard let backing else { return }
+    picture.diskHits = backing.diskHits.load(ordering: .relaxed)
+    picture.writeBehind = writeBehind
+    picture.fetches = backing.fetches.withLock { table in
+      var counts = table.counts
+      counts.underWay = table.count
+      return counts
+    }
+    picture.fetches.stagingBytes = backing.staging?.statistics.allocatedBytes ?? 0
   }
 }
 

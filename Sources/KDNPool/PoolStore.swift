@@ -2,8 +2,10 @@ package import KDNCore
 internal import KDNMemory
 
 extension Pool {
-  /// Makes room for an object, evicting by policy as needed, unless its key is here already.
+  /// Makes room for an object, evicting by policy as needed, unless its key is in RAM or in the
+  /// slower tier already.
   ///
+  /// What that tier does not know yet counts as absent.
   /// - Throws: `fault` if a fact is outside its limit or does not fit the layout, `notFound` if the
   ///   layout is not registered, `tooLarge` if it can never fit, `busy` if all that could go is
   ///   leased, pinned, being read or being written.
@@ -14,17 +16,29 @@ extension Pool {
     let now = clock.now()
     let place = ChunkPlace(facts.key.hash, in: namespace.number)
     let present = stripe(of: place).withLock { $0.live(facts.key, at: place, now: now) }
-    if let present { return .present(present) }
+    if let present { return .present(present.checksum) }
+    if let held = backing?.held(facts.key, in: namespace) { return .present(held.checksum) }
+    do {
+      return .reserved(try takeRoom(for: facts, namespace, now: now))
+    } catch {
+      refusals.wrappingAdd(1, ordering: .relaxed)
+      throw error
+    }
+  }
+
+  private func takeRoom(
+    for facts: StoreFacts, _ namespace: Namespace, now: Instant
+  ) throws(PoolRefusal) -> StoreReservation {
     let generation = namespace.generation
     let charge = try takeIndexRoom(now: now)
     let memory = try takeMemory(facts.byteCount, namespace, now: now)
-    return .reserved(
-      StoreReservation(
-        memory: memory, charge: charge, open: OpenCount(in: openReservations),
-        generation: generation))
+    return StoreReservation(
+      memory: memory, charge: charge, open: OpenCount(in: openReservations),
+      generation: generation)
   }
 
-  /// Makes a written object visible, whole and at once, then tells those who wait for it.
+  /// Makes a written object visible, whole and at once, then tells those who wait for it and offers
+  /// it to the slower tier.
   ///
   /// Keys are written once: the same bytes again are `present`. Counts as the object's first use.
   /// - Throws: `conflict` if the key holds other bytes, `notFound` naming `generation` if the
@@ -34,16 +48,26 @@ extension Pool {
     in namespace: Namespace
   ) throws(PoolRefusal) -> PublishAnswer {
     precondition(reservation.byteCount == facts.byteCount, "reserved for other facts")
-    let object = reservation.seal(facts, checksum: checksum, in: namespace, now: clock.now())
+    let below = backing?.held(facts.key, in: namespace)
+    let object = reservation.seal(
+      facts, checksum: checksum, in: namespace, isHeld: below != nil, age: newAge(facts))
+    if let below, object.generation == namespace.generation {
+      guard object.holds(below.checksum, below.byteCount) else {
+        throw conflict(found: below.checksum, given: checksum)
+      }
+    }
     var replaced: StoredObject?
     let answer = residency.withLock { residency in
       insert(object, into: &residency, replacing: &replaced)
     }
-    if case .success(.published) = answer { wake(facts.key, in: namespace) }
+    if case .success(.published) = answer {
+      wake(facts.key, in: namespace)
+      if backing != nil { offer(object, isWanted: false) }
+    }
     return try answer.get()
   }
 
-  /// Compares a store whose key was `present` at `reserve` with what is here.
+  /// Compares a store whose key was `present` at `reserve` with what is here, in either tier.
   ///
   /// - Throws: `conflict` if the key holds other bytes, `notFound` naming `object` if it is gone
   ///   by now.
@@ -52,13 +76,27 @@ extension Pool {
   ) throws(PoolRefusal) -> PublishAnswer {
     let now = clock.now()
     let place = ChunkPlace(facts.key.hash, in: namespace.number)
-    let present = stripe(of: place).withLock { $0.live(facts.key, at: place, now: now) }
-    guard let present else { throw .notFound(what: "object", number: 0) }
-    guard present.holds(checksum, facts.byteCount) else {
-      residency.withLock { $0.conflicts += 1 }
-      throw .conflict(found: present.checksum, given: checksum)
+    let object = stripe(of: place).withLock { $0.live(facts.key, at: place, now: now) }
+    let below = object == nil ? backing?.held(facts.key, in: namespace) : nil
+    guard let found = object?.checksum ?? below?.checksum,
+      let byteCount = object?.byteCount ?? below?.byteCount
+    else { throw .notFound(what: "object", number: 0) }
+    guard found == checksum, byteCount == facts.byteCount else {
+      throw conflict(found: found, given: checksum)
     }
-    return .present(present)
+    return .present(found)
+  }
+
+  private func newAge(_ facts: StoreFacts) -> ObjectAge {
+    let ttl = facts.ttlMilliseconds
+    return ObjectAge(
+      expiry: ttl == 0 ? .never : clock.now().advanced(milliseconds: ttl),
+      storedAtMilliseconds: backing?.wallClock.milliseconds() ?? 0)
+  }
+
+  private func conflict(found: Checksum, given: Checksum) -> PoolRefusal {
+    residency.withLock { $0.conflicts += 1 }
+    return .conflict(found: found, given: given)
   }
 
   private func insert(
@@ -74,8 +112,20 @@ extension Pool {
         residency.conflicts += 1
         return .failure(.conflict(found: known.checksum, given: object.checksum))
       }
-      return .success(.present(known))
+      return .success(.present(known.checksum))
     }
+    self.place(object, into: &residency, replacing: &replaced)
+    residency.stores += 1
+    return .success(.published(object))
+  }
+
+  /// Makes an object visible whose key is not live; what was there under it is `replaced`.
+  func place(
+    _ object: StoredObject, into residency: inout Residency,
+    replacing replaced: inout StoredObject?
+  ) {
+    let (stripe, place) = stripe(of: object)
+    let known = stripe.withLock { $0.table.find(object.key, at: place) }
     if let known {
       if known.generation == object.generation { residency.expired += 1 }
       residency.remove(known)
@@ -88,7 +138,6 @@ extension Pool {
       if let known { state.table.remove(known, at: place) }
       state.table.insert(object, at: place)
     }
-    return .success(.published(object))
   }
 
   private func parent(of object: StoredObject) -> StoredObject? {
@@ -147,17 +196,12 @@ extension Pool {
 extension StoreReservation {
   /// Ends the writing: the bytes become a block, and block and charge an object.
   consuming func seal(
-    _ facts: StoreFacts, checksum: Checksum, in namespace: Namespace, now: Instant
+    _ facts: StoreFacts, checksum: Checksum, in namespace: Namespace, isHeld: Bool,
+    age: ObjectAge
   ) -> StoredObject {
     let generation = generation
     return StoredObject(
       facts, checksum: checksum, block: memory.seal(), charge: charge, namespace: namespace,
-      generation: generation, now: now)
-  }
-}
-
-extension StoredObject {
-  fileprivate func holds(_ checksum: Checksum, _ byteCount: Int) -> Bool {
-    self.checksum == checksum && self.byteCount == byteCount
+      generation: generation, age: age, isHeld: isHeld)
   }
 }

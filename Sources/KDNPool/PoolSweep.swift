@@ -6,7 +6,10 @@ extension Pool {
 
   /// Ends leases, pins and TTLs that are due at `now` and reclaims ended generations: at most
   /// `sweepCountMax` of each; says whether more is left to do.
+  ///
+  /// Begins with a `tick`.
   package func sweep(now: Instant) -> Bool {
+    tick(now: now)
     var isMore = endDueLeases(now: now, countMax: Self.sweepCountMax)
     var dropped: [StoredObject] = []
     dropped.reserveCapacity(2 * Self.sweepCountMax)

@@ -18,6 +18,9 @@ struct Residency: Sendable {
   struct Census: Sendable {
     var objects = 0
     var bytes = 0
+    /// Those of them that the slower tier holds too.
+    var heldObjects = 0
+    var heldBytes = 0
   }
 
   var chains = Chains()
@@ -61,7 +64,6 @@ struct Residency: Sendable {
     offer(slot)
     if object.expiry != .never { expiries.set(slot, object.expiry) }
     count(object, +1)
-    stores += 1
   }
 
   /// Drops an object that is here; its children become orphans, its parent may become a
@@ -110,8 +112,22 @@ struct Residency: Sendable {
     }
     shares[Int(object.namespace.number)].objects += sign
     shares[Int(object.namespace.number)].bytes += sign * object.byteCount
+    if object.isHeld { countHeld(object, sign) }
     total.objects += sign
     total.bytes += sign * object.byteCount
+  }
+
+  private mutating func countHeld(_ object: StoredObject, _ sign: Int) {
+    shares[Int(object.namespace.number)].heldObjects += sign
+    shares[Int(object.namespace.number)].heldBytes += sign * object.byteCount
+  }
+
+  /// Notes whether the slower tier holds an object, which may be gone from here by now.
+  mutating func setHeld(_ object: StoredObject, _ isHeld: Bool) {
+    guard object.isHeld != isHeld else { return }
+    object.isHeld = isHeld
+    guard object.slot >= 0, object.generation == object.namespace.generation else { return }
+    countHeld(object, isHeld ? +1 : -1)
   }
 }
 
@@ -159,6 +175,11 @@ extension Residency {
     pins.set(slot, max(end, pins.key(of: slot) ?? end))
     candidates.remove(slot)
     parked.remove(slot)
+  }
+
+  /// When the pin of an object ends; nil without one.
+  func pinEnd(of object: StoredObject) -> Instant? {
+    object.slot >= 0 ? pins.key(of: object.slot) : nil
   }
 
   /// Ends the pin of an object and says whether there was one.

@@ -60,14 +60,14 @@ package struct StoreReservation: ~Copyable, Sendable {
 package enum StoreAnswer: ~Copyable, Sendable {
   /// Room to write the bytes into.
   case reserved(StoreReservation)
-  /// The key is here already.
-  case present(StoredObject)
+  /// The key is here already, in RAM or in the slower tier; these bytes have this checksum.
+  case present(Checksum)
 }
 
 /// What `Pool.publish` and `Pool.confirm` found.
 package enum PublishAnswer: Sendable {
   /// The object is visible now.
   case published(StoredObject)
-  /// The same bytes were here already.
-  case present(StoredObject)
+  /// The same bytes, of this checksum, were here already.
+  case present(Checksum)
 }

@@ -1,12 +1,20 @@
 package import KDNCore
 package import KDNMemory
+internal import KDNTier
 internal import Synchronization
+
+/// When an object was stored, and when it ends.
+struct ObjectAge: Sendable {
+  let expiry: Instant
+  /// By the wall clock, since 1970; 0 if nobody will ask.
+  let storedAtMilliseconds: UInt64
+}
 
 /// One object that can be read: its name, its facts and its bytes.
 ///
 /// What changes is kept in atomics so that sharing is safe by itself; the locks order the changes:
-/// uses and leases grow under the stripe lock, and all but uses falls or moves under the
-/// residency lock.
+/// uses and leases grow under the stripe lock, and all but uses and the way to the slower tier
+/// falls or moves under the residency lock.
 package final class StoredObject: Sendable {
   /// The full name.
   package let key: ObjectKey
@@ -28,8 +36,14 @@ package final class StoredObject: Sendable {
   let namespace: Namespace
   let generation: UInt64
   let recomputeMicroseconds: UInt64
+  /// When it was stored, in milliseconds since 1970; 0 without a slower tier.
+  let storedAtMilliseconds: UInt64
+  let ttlMilliseconds: UInt64
+  /// Its way to the slower tier.
+  let writeState = WriteState()
   private let charge: IndexCharge
 
+  private let heldBelow: Atomic<Bool>
   private let uses = Atomic<UInt64>(0)
   private let lastUse = Atomic<UInt64>(0)
   private let ageAtLastUseBits = Atomic<UInt64>(0)
@@ -38,7 +52,7 @@ package final class StoredObject: Sendable {
 
   init(
     _ facts: StoreFacts, checksum: Checksum, block: Block, charge: consuming IndexCharge,
-    namespace: Namespace, generation: UInt64, now: Instant
+    namespace: Namespace, generation: UInt64, age: ObjectAge, isHeld: Bool = false
   ) {
     key = facts.key
     parent = facts.parent
@@ -46,8 +60,10 @@ package final class StoredObject: Sendable {
     self.checksum = checksum
     tokenCount = facts.tokenCount
     firstToken = facts.firstToken
-    expiry =
-      facts.ttlMilliseconds == 0 ? .never : now.advanced(milliseconds: facts.ttlMilliseconds)
+    expiry = age.expiry
+    storedAtMilliseconds = age.storedAtMilliseconds
+    ttlMilliseconds = facts.ttlMilliseconds
+    heldBelow = Atomic(isHeld)
     self.block = block
     self.namespace = namespace
     self.generation = generation
@@ -61,6 +77,12 @@ package final class StoredObject: Sendable {
     set { residentSlot.store(newValue, ordering: .relaxed) }
   }
 
+  /// Whether the slower tier was last known to hold it too; changes under the residency lock.
+  var isHeld: Bool {
+    get { heldBelow.load(ordering: .acquiring) }
+    set { heldBelow.store(newValue, ordering: .releasing) }
+  }
+
   /// How many leases of matches keep the object.
   var leases: Int { leaseCount.load(ordering: .acquiring) }
 
@@ -72,12 +94,18 @@ package final class StoredObject: Sendable {
     leaseCount.wrappingSubtract(1, ordering: .acquiringAndReleasing).newValue == 0
   }
 
-  /// Notes a use: the `order`-th in the pool, at policy age `age`; the stripe lock must be held.
-  func noteUse(order: UInt64, age: Double) {
-    uses.wrappingAdd(1, ordering: .relaxed)
+  /// Notes a use, the `order`-th in the pool, at policy age `age`, and returns how many there are;
+  /// the stripe lock must be held.
+  @discardableResult
+  func noteUse(order: UInt64, age: Double) -> UInt64 {
+    let count = uses.wrappingAdd(1, ordering: .relaxed).newValue
     lastUse.store(order, ordering: .relaxed)
     ageAtLastUseBits.store(age.bitPattern, ordering: .relaxed)
+    return count
   }
+
+  /// How often it was used, its publication included.
+  var useCount: UInt64 { uses.load(ordering: .relaxed) }
 
   /// What the policy may know.
   func evictionFacts(isOrphan: Bool) -> EvictionFacts {
@@ -92,6 +120,20 @@ package final class StoredObject: Sendable {
   /// Whether the object is of its namespace's present generation and its TTL has not ended.
   func isLive(at now: Instant) -> Bool {
     generation == namespace.generation && now < expiry
+  }
+
+  /// All that a slower tier keeps besides the bytes.
+  var tierFacts: ObjectFacts {
+    ObjectFacts(
+      namespace: namespace.name, generation: generation, key: key, parent: parent,
+      byteCount: byteCount, checksum: checksum, firstToken: firstToken, tokenCount: tokenCount,
+      recomputeMicroseconds: recomputeMicroseconds, storedAtMilliseconds: storedAtMilliseconds,
+      ttlMilliseconds: ttlMilliseconds)
+  }
+
+  /// Whether these are its bytes, as far as a checksum can tell.
+  func holds(_ checksum: Checksum, _ byteCount: Int) -> Bool {
+    self.checksum == checksum && self.byteCount == byteCount
   }
 
   /// Whether `other` is the same slice and form of another chunk of the same tenant and time.

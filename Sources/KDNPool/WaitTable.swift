@@ -26,6 +26,9 @@ struct WaitTable: Sendable {
   /// How many waits there are.
   private(set) var count = 0
 
+  /// Objects that are waited for.
+  var names: [Name] { Array(waiters.keys) }
+
   /// Adds a wait.
   mutating func add(_ name: Name, _ notify: @escaping Notify) -> WaitTicket {
     lastNumber += 1

@@ -140,8 +140,9 @@ package struct ObjectFacts: Sendable, Equatable {
     self.ttlMilliseconds = ttlMilliseconds
   }
 
-  /// Milliseconds of the TTL that are left at `now` (wall clock); nil without a TTL, 0 if it is
-  /// over. A clock set back never makes a TTL longer than it was.
+  /// Milliseconds of the TTL that are left at `now` (wall clock); nil without a TTL, 0 at its end.
+  ///
+  /// A clock set back never makes a TTL longer than it was.
   package func ttlLeft(atWallMilliseconds now: UInt64) -> UInt64? {
     guard ttlMilliseconds > 0 else { return nil }
     guard now > storedAtMilliseconds else { return ttlMilliseconds }

@@ -16,7 +16,8 @@ struct KDNDaemon: ParsableCommand {
       Each key of the configuration file can be set by a flag, by the environment (KDN_ and the \
       key in upper case) or in the file; the first of these wins. Exit codes: 0 ended as asked, \
       1 failed while serving, 3 a drain was cut short, 64 wrong usage, 69 an address is taken, \
-      71 the system gave no memory or no descriptors, 78 wrong configuration.
+      71 the system gave no memory or no descriptors, 78 wrong configuration, or a disk directory \
+      that cannot be used.
       """,
     version: "kdnd \(Version.text)")
 
@@ -28,6 +29,8 @@ struct KDNDaemon: ParsableCommand {
   var unix: String?
   @Option(help: "All memory of the cache, such as 1GiB.")
   var ram: String?
+  @Option(help: "Directory of the disk tier, PATH:SIZE; may be given several times.")
+  var disk: [String] = []
   @Option(help: "Event loops.")
   var loops: String?
   @Option(help: "Connections served at once.")
@@ -40,6 +43,8 @@ struct KDNDaemon: ParsableCommand {
   var set: [String] = []
   @Flag(help: "Check the configuration, print it with each value's source, and end.")
   var checkConfig = false
+  @Flag(help: "Drop all that is in the directories of the disk tier, then start.")
+  var resetCache = false
 
   /// Codes that tell a supervisor why the daemon ended; the larger ones are those of sysexits.h.
   enum Exit: Int32 {
@@ -65,7 +70,7 @@ struct KDNDaemon: ParsableCommand {
     let lifecycle = Lifecycle(log: log)
     log.info("starting", metadata: ["version": "\(Version.text)", "pid": "\(getpid())"])
     do {
-      let server = try Server(configuration, log: log)
+      let server = try Server(configuration, resetsCache: resetCache, log: log)
       lifecycle.serve(server)
     } catch {
       log.critical("cannot start", metadata: ["error": "\(error)"])
@@ -95,6 +100,7 @@ struct KDNDaemon: ParsableCommand {
   private func flags() throws -> [String: [String]] {
     var flags: [String: [String]] = [:]
     if !tcp.isEmpty { flags["tcp"] = tcp }
+    if !disk.isEmpty { flags["disk"] = disk }
     let named = [
       "unix": unix, "ram": ram, "loops": loops, "max_connections": maxConnections,
       "log_format": logFormat, "log_level": logLevel,
@@ -114,7 +120,7 @@ struct KDNDaemon: ParsableCommand {
     switch error {
     case .address: .addressTaken
     case .system, .memory: .systemRefused
-    case .configuration: .wrongConfiguration
+    case .configuration, .disk: .wrongConfiguration
     }
   }
 

@@ -22,6 +22,36 @@ def control(row):
     return raw[5], raw[6], status, raw[64:64 + body_length], len(raw) - 64 - body_length
 
 
+DISK_SECTIONS = ("superblocks", "journalHeaders", "segmentHeaders", "segmentTrailers",
+                 "recordHeaders", "journalFrames", None, "checkpoints")
+
+
+def whole(row):
+    """The bytes of a structure of the disk vectors."""
+    raw = bytearray(row["byteCount"])
+    for offset, text in row["pieces"]:
+        part = bytes.fromhex(text)
+        raw[offset:offset + len(part)] = part
+    return bytes(raw)
+
+
+def disk_seeds(disk):
+    """Each structure under its number, once as it is and once to be made right."""
+    seeds = []
+    for number, section in enumerate(DISK_SECTIONS):
+        for row in disk[section] if section else []:
+            raw = whole(row)
+            # Without the checksum the structure is short, so that a change hits what matters.
+            seeds += [bytes([128 + number]) + raw, bytes([number]) + raw[:-8].rstrip(b"\0")]
+    for row in disk["journalFrames"]:
+        raw = whole(row)
+        length = int.from_bytes(raw[12:16], "little")
+        frame = bytearray(raw[:-8])
+        frame[16:32] = (1).to_bytes(8, "little") + bytes(8)
+        seeds += [bytes([5]) + frame.rstrip(b"\0"), bytes([6]) + raw[32:min(4096, 32 + length)]]
+    return seeds
+
+
 def main():
     root = pathlib.Path(sys.argv[1])
     frames = json.loads((VECTORS / "frames.json").read_text())
@@ -51,6 +81,8 @@ def main():
     part = struct.pack("<HHBBB", 0, 4, 0, 1, 3)
     corpus(root, "Layouts", [
         part + bytes.fromhex(row["hex"]) for row in layouts["layouts"] + layouts["invalidLayouts"]])
+
+    corpus(root, "DiskFormats", disk_seeds(json.loads((VECTORS / "disk.json").read_text())))
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ struct BudgetTests {
     try fixture.store(fixture.facts(1))
     let overhead = fixture.pool.configuration.objectOverheadBytes
     #expect(fixture.pool.statistics.indexBytes == before.indexBytes + overhead)
-    _ = fixture.pool.purge(.keys([fixture.key(1)]), in: fixture.tenant)
+    fixture.purge(.keys([fixture.key(1)]))
     #expect(fixture.pool.statistics.chargedBytes == before.chargedBytes)
   }
 

@@ -81,8 +81,8 @@ struct ConcurrencyTests {
       case 16:
         _ = fixture.pool.pin([fixture.key(number)], ttlMilliseconds: 2, in: fixture.tenant)
       case 17: _ = fixture.pool.unpin([fixture.key(number)], in: fixture.tenant)
-      case 18 where random(8) == 0: _ = fixture.pool.purge(.namespace, in: fixture.tenant)
-      case 18: _ = fixture.pool.purge(.prefixes([fixture.hash(number)]), in: fixture.tenant)
+      case 18 where random(8) == 0: fixture.purge(.namespace)
+      case 18: fixture.purge(.prefixes([fixture.hash(number)]))
       default:
         fixture.pool.ownerEnded(OwnerID(number: owner))
         _ = fixture.pool.touch([fixture.key(number)], in: fixture.tenant)
@@ -103,7 +103,7 @@ struct ConcurrencyTests {
     let busy = fixture.pool.statistics
     #expect(busy.stores > 0 && busy.hits > 0 && busy.evictions > 0)
     #expect(busy.leases == 0 && busy.reservations == 0)
-    _ = fixture.pool.purge(.namespace, in: fixture.tenant)
+    fixture.purge(.namespace)
     while fixture.pool.sweep(now: fixture.clock.now()) {}
     let end = fixture.pool.statistics
     #expect(end.objects == 0 && end.deadObjects == 0 && end.pins == 0)

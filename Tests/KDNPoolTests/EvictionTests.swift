@@ -25,7 +25,7 @@ struct EvictionTests {
     let fixture = try Fixture()
     try fixture.storeChain([1, 2, 3])
     for number in 20..<25 { try fixture.store(fixture.facts(number, tokens: 32)) }
-    _ = fixture.pool.purge(.keys([fixture.key(2)]), in: fixture.tenant)
+    fixture.purge(.keys([fixture.key(2)]))
     try fixture.store(fixture.facts(30))
     #expect(fixture.has(3))
     try fixture.store(fixture.facts(31))
@@ -122,7 +122,7 @@ struct EvictionTests {
     for number in 1...2 { try fixture.store(fixture.facts(number), in: other) }
     for number in 3...4 { try fixture.store(fixture.facts(number, ttl: 10)) }
     for number in 5...8 { try fixture.store(fixture.facts(number)) }
-    _ = fixture.pool.purge(.namespace, in: other)
+    fixture.purge(.namespace, in: other)
     fixture.clock.advance(milliseconds: 10)
     for number in 20..<24 { try fixture.store(fixture.facts(number)) }
     #expect(fixture.present(5...8).count == 4)

@@ -1,11 +1,13 @@
 import KDNCore
 import KDNMemory
+import KDNTier
 
 @testable import KDNPool
 
 /// A pool over a small arena, one tenant, one layout of 1 KiB per token, and a clock to play.
 struct Fixture {
   let clock = ManualClock()
+  let wallClock = ManualWallClock()
   let arena: Arena
   let pool: Pool
   let tenant: Namespace
@@ -15,31 +17,45 @@ struct Fixture {
   /// A pool with room for `kibibytes` in slabs of 64 KiB.
   init(
     kibibytes: Int = 256, slabKibibytes: Int = 64,
+    tier: ScriptedTier? = nil, stagingKibibytes: Int = 0,
+    admission: any AdmissionPolicy = AdmitAll(),
     adjust: (inout PoolConfiguration) -> Void = { _ in }
   ) throws {
     try self.init(
       kibibytes: kibibytes, slabKibibytes: slabKibibytes, policy: ChainAwarePolicy(),
-      adjust: adjust)
+      tier: tier, stagingKibibytes: stagingKibibytes, admission: admission, adjust: adjust)
   }
 
   init(
     kibibytes: Int = 256, slabKibibytes: Int = 64, policy: some EvictionPolicy,
+    tier: ScriptedTier? = nil, stagingKibibytes: Int = 0,
+    admission: any AdmissionPolicy = AdmitAll(),
     adjust: (inout PoolConfiguration) -> Void = { _ in }
   ) throws {
-    arena = try Arena(
-      ArenaConfiguration(
-        capacityBytes: kibibytes << 10, slabBytes: slabKibibytes << 10, hugePages: .off,
-        lockMemory: .off, numa: .off, prefault: false))
+    arena = try Self.arena(kibibytes, slabKibibytes)
+    let staging = stagingKibibytes > 0 ? try Self.arena(stagingKibibytes, slabKibibytes) : nil
     var configuration = PoolConfiguration(memoryBytesMax: 0)
     configuration.ghostsMax = 1 << 14
-    configuration.memoryBytesMax = kibibytes << 10 + configuration.fixedBytes + 4 << 20
+    configuration.memoryBytesMax =
+      (kibibytes + stagingKibibytes) << 10 + configuration.fixedBytes + 4 << 20
+    if tier != nil { configuration.memoryBytesMax += configuration.writeQueueBytes }
     adjust(&configuration)
-    pool = Pool(configuration: configuration, arena: arena, clock: clock) { policy }
+    pool = Pool(
+      configuration: configuration, arena: arena, clock: clock, wallClock: wallClock,
+      tier: tier, staging: staging, admission: admission
+    ) { policy }
     tenant = try pool.namespace(NamespaceName("tenant"))
     layout = try Layout(
       elementType: .i8,
       groups: [LayoutGroup(kind: .opaque(bytesPerToken: 1024), layers: [0])])
     _ = try pool.register(layout, in: tenant)
+  }
+
+  private static func arena(_ kibibytes: Int, _ slabKibibytes: Int) throws -> Arena {
+    try Arena(
+      ArenaConfiguration(
+        capacityBytes: kibibytes << 10, slabBytes: slabKibibytes << 10, hugePages: .off,
+        lockMemory: .off, numa: .off, prefault: false))
   }
 
   func hash(_ number: Int) -> ChunkHash {
@@ -103,6 +119,18 @@ struct Fixture {
       in: tenant, owner: OwnerID(number: owner))
   }
 
+  /// Purges, and gives what was counted; the completion must come at once.
+  @discardableResult
+  func purge(
+    _ scope: PurgeScope, in namespace: Namespace? = nil
+  ) -> (objects: Int, bytes: Int) {
+    let answer = Box<PurgeCount?>(nil)
+    pool.purge(scope, in: namespace ?? tenant) { result in
+      answer.set(try? result.get())
+    }
+    return answer.value.map { ($0.objects, $0.bytes) } ?? (-1, -1)
+  }
+
   /// The refusal that `body` throws.
   func refusal(_ body: () throws -> Void) -> PoolRefusal? {
     do {
@@ -112,4 +140,17 @@ struct Fixture {
       return error as? PoolRefusal
     }
   }
+}
+
+/// A value that a closure can set.
+final class Box<Value: Sendable>: Sendable {
+  private let content: Guarded<Value>
+
+  init(_ value: Value) { content = Guarded(value) }
+
+  var value: Value { content.withLock { $0 } }
+
+  func change(_ body: (inout Value) -> Void) { content.withLock { body(&$0) } }
+
+  func set(_ value: Value) { content.withLock { $0 = value } }
 }

@@ -20,7 +20,7 @@ struct LookupTests {
     #expect(fixture.missCause(1) == .expired)
     #expect(fixture.missCause(1, variant: 3) == .neverStored)
     try fixture.store(fixture.facts(2))
-    _ = fixture.pool.purge(.keys([fixture.key(2)]), in: fixture.tenant)
+    fixture.purge(.keys([fixture.key(2)]))
     #expect(fixture.missCause(2) == .purged)
     for number in 10..<19 { try fixture.store(fixture.facts(number)) }
     #expect(fixture.missCause(10) == .evicted)
@@ -50,7 +50,7 @@ struct LookupTests {
         Issue.record("missed")
         return
       }
-      _ = fixture.pool.purge(.namespace, in: fixture.tenant)
+      fixture.purge(.namespace)
       while fixture.pool.sweep(now: fixture.clock.now()) {}
       #expect(!fixture.has(1))
       #expect(fixture.arena.statistics.extents == 1)
@@ -64,9 +64,11 @@ struct LookupTests {
     try fixture.storeChain([1, 2, 3])
     #expect(
       try fixture.match([1, 2, 3, 4])
-        == MatchAnswer(matchedChunks: 3, missCause: .neverStored, matchedBytes: 96 << 10))
+        == MatchAnswer(
+          matchedChunks: 3, ramChunks: 3, missCause: .neverStored, matchedBytes: 96 << 10))
     #expect(
-      try fixture.match([1, 2, 3]) == MatchAnswer(matchedChunks: 3, matchedBytes: 96 << 10))
+      try fixture.match([1, 2, 3])
+        == MatchAnswer(matchedChunks: 3, ramChunks: 3, matchedBytes: 96 << 10))
     #expect(try fixture.match([9, 1]).matchedChunks == 0)
     #expect(try fixture.match([9, 1]).matchedBytes == 0)
   }

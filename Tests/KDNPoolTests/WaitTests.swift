@@ -1,17 +1,10 @@
 import KDNCore
 import KDNMemory
-import Synchronization
 import Testing
 
 @testable import KDNPool
 
 struct WaitTests {
-  final class Told: Sendable {
-    let count = Atomic<Int>(0)
-    func tell() { count.add(1, ordering: .relaxed) }
-    var number: Int { count.load(ordering: .relaxed) }
-  }
-
   @Test func aWaitIsToldOnceWhenTheObjectIsVisible() throws {
     let fixture = try Fixture()
     let told = Told()
@@ -22,7 +15,7 @@ struct WaitTests {
     #expect(told.number == 0)
     try fixture.store(fixture.facts(1))
     #expect(told.number == 1)
-    _ = fixture.pool.purge(.namespace, in: fixture.tenant)
+    fixture.purge(.namespace)
     try fixture.store(fixture.facts(1))
     #expect(told.number == 1)
     #expect(try !fixture.pool.cancel(#require(ticket)))
@@ -62,7 +55,7 @@ struct WaitTests {
     let fixture = try Fixture()
     let told = Told()
     _ = try fixture.pool.wait(for: fixture.key(1), in: fixture.tenant) {
-      _ = fixture.pool.purge(.keys([fixture.key(1)]), in: fixture.tenant)
+      fixture.purge(.keys([fixture.key(1)]))
       _ = try? fixture.pool.wait(for: fixture.key(1), in: fixture.tenant) { told.tell() }
     }
     try fixture.store(fixture.facts(1))

@@ -76,11 +76,62 @@ struct ConfigurationTests {
       ("namespaces", "[\"a b:\(String(repeating: "0", count: 64))\"]"), ("credit", "{}"),
       ("ram", "[1GiB, 2GiB]"), ("prefault", "perhaps"),
       ("unix", String(repeating: "x", count: 108)),
+      ("disk", "[/var/cache/kdn]"), ("disk", "[\"relative:2GiB\"]"), ("disk", "[\":2GiB\"]"),
+      ("disk", "[\"/a:2GB much\"]"), ("disk", "[\"/a:\"]"), ("disk", "[\"/a:1023MiB\"]"),
+      ("disk", "[\"/a:2GiB\", \"/a:2GiB\"]"), ("disk", "[\"/a/b:2GiB\", \"/a//./b/:3GiB\"]"),
+      ("disk_segment", "63KiB"), ("disk_segment", "5GiB"), ("disk_segment", "1000000"),
+      ("disk_engine", "libaio"), ("disk_depth", "0"), ("disk_depth", "129"),
+      ("disk_admission", "some"), ("disk_write_budget", "-1"), ("disk_write_budget", "2000TiB"),
+      ("disk_write_delay_ms", "3600001"), ("disk_write_delay_ms", "soon"),
+      ("disk_write_behind", "0"), ("disk_staging", "1MB"), ("disk_staging", "2TiB"),
     ])
   func badValues(key: String, text: String) {
     let faults = fault(file: "\(key): \(text)\n")
     #expect(!faults.isEmpty)
     #expect(faults.allSatisfy { $0.field == key }, "\(faults)")
+  }
+
+  @Test("no directory is no disk tier")
+  func noDisk() throws {
+    let disk = try ServerConfiguration().disk
+    #expect(!disk.isWanted)
+    #expect(disk.segment == ByteCount(256 << 20))
+    #expect(disk.engine == .auto)
+    #expect(disk.depth == 8)
+    #expect(disk.admission == .all)
+    #expect(disk.dailyWrites == ByteCount(0))
+    #expect(disk.writeDelayMilliseconds == 200)
+    #expect(disk.writeBehind == ByteCount(256 << 20))
+    #expect(disk.staging == ByteCount(64 << 20))
+  }
+
+  @Test("directories of the disk tier are paths and sizes; the last colon separates")
+  func disk() throws {
+    let file = """
+      disk: ["/var/cache/kdn:200GiB", "/mnt/odd:name//:1GiB"]
+      disk_segment: 64MiB
+      disk_engine: io_uring
+      disk_admission: second_hit
+      disk_write_budget: 1TB
+      """
+    let disk = try ServerConfiguration(file: file).disk
+    #expect(disk.isWanted)
+    #expect(disk.places.map(\.path) == ["/var/cache/kdn", "/mnt/odd:name"])
+    #expect(disk.places.map(\.capacity) == [ByteCount(200 << 30), ByteCount(1 << 30)])
+    #expect(disk.segment == ByteCount(64 << 20))
+    #expect(disk.engine == .uring)
+    #expect(disk.admission == .secondHit)
+    #expect(disk.dailyWrites == ByteCount(1_000_000_000_000))
+    let flags = ["disk": ["/a:1GiB", "/b:2GiB"]]
+    #expect(try ServerConfiguration(flags: flags, file: file).disk.places.count == 2)
+    let environment = ["KDN_DISK": "/a:256KiB", "KDN_DISK_SEGMENT": "64KiB"]
+    #expect(try ServerConfiguration(environment: environment).disk.places[0].path == "/a")
+  }
+
+  @Test("a directory must hold four segments of the size that is configured")
+  func diskHoldsSegments() {
+    #expect(fault(file: "disk: [\"/a:1GiB\"]\ndisk_segment: 512MiB\n").map(\.field) == ["disk"])
+    #expect(fault(file: "disk: [\"/a:2GiB\"]\ndisk_segment: 512MiB\n").isEmpty)
   }
 
   @Test("all faults are told at once")

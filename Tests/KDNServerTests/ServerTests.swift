@@ -2,57 +2,12 @@ import Foundation
 import KDNClient
 import KDNCore
 import KDNWire
-import Logging
 import Testing
 
 @testable import KDNServer
 
 @Suite("The server")
-struct ServerTests {
-  /// A small server on a port of its own, with what a test needs to speak to it.
-  private func makeServer(_ flags: [String: [String]] = [:]) throws -> Server {
-    let small = [
-      "tcp": ["127.0.0.1:0"], "ram": ["64MiB"], "slab": ["4MiB"], "prefault": ["off"],
-      "lock_memory": ["off"], "loops": ["2"], "log_level": ["critical"],
-    ]
-    let configuration = try ServerConfiguration(flags: small.merging(flags) { _, new in new })
-    return try Server(configuration, log: Logger(label: "test") { _ in SwiftLogNoOpLogHandler() })
-  }
-
-  private func connect(_ server: Server) throws -> Client {
-    Client(try Connection(server.endpoints[0], namespace: NamespaceName("default")))
-  }
-
-  private func opaque(_ name: String) -> ObjectKey {
-    ObjectKey(opaque: HashChain.opaque(Array(name.utf8)))
-  }
-
-  private func bytes(_ count: Int, seed: UInt8) -> [UInt8] {
-    (0..<count).map { UInt8(truncatingIfNeeded: $0 &* 31 &+ $0 >> 8) &+ seed }
-  }
-
-  private func numbers(_ client: Client, _ part: String) throws -> [String: Any] {
-    let text = try client.stats()
-    let all = try JSONSerialization.jsonObject(with: Data(text.utf8)) as? [String: Any]
-    return try #require(all?[part] as? [String: Any])
-  }
-
-  private func failure(_ body: () throws -> Void) -> ClientError? {
-    do {
-      try body()
-      return nil
-    } catch {
-      return error as? ClientError
-    }
-  }
-
-  private func status(of error: ClientError?) -> Status? {
-    switch error {
-    case .refused(let status, _), .goAway(let status, _): status
-    default: nil
-    }
-  }
-
+struct ServerTests: ServerTesting {
   @Test("stores a chain, matches and leases it, and gives a reader with other heads its heads")
   func chain() throws {
     let server = try makeServer()

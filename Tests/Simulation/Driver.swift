@@ -210,7 +210,7 @@ final class Driver {
   ) throws -> Outcome {
     do {
       switch try pool.reserve(facts, in: namespace) {
-      case .present(let object): return .present(object.checksum.value)
+      case .present(let checksum): return .present(checksum.value)
       case .reserved(let reservation): return .reserved(Holder(reservation))
       }
     } catch PoolRefusal.busy(let retry) {

@@ -1,4 +1,4 @@
-"""Writes hashes.json, layouts.json and frames.json beside itself.
+"""Writes hashes.json, layouts.json, frames.json and disk.json beside itself.
 
 An independent reading of Formats.md and Protocol.md: it shares no code with the clients or the
 server, so that each of them is checked against the documents and not against another. Run it with
@@ -10,6 +10,7 @@ import pathlib
 
 import faults
 import frames
+from disk import disk_sections
 from hashing import chain_row, key_bytes, key_row, layout_key, opaque_key, pseudo_tokens, sha256
 from hashing import part_json
 from invalid_layouts import invalid_layouts
@@ -183,3 +184,4 @@ if __name__ == "__main__":
     hashes_file()
     layouts_file()
     frames_file()
+    write("disk.json", disk_sections())

@@ -22,6 +22,8 @@ package struct ServerConfiguration: Sendable {
   package var wantsNUMA: Bool
   /// Touch all memory at start.
   package var wantsPrefault: Bool
+  /// The disk tier.
+  package var disk: DiskSettings
   /// Hashes of the tokens that open each namespace.
   package var namespaces: [NamespaceName: [TokenHash]]
   /// The namespace open to all, on loopback only.
@@ -57,6 +59,7 @@ package struct ServerConfiguration: Sendable {
     wantsLockedMemory = parser.choice("lock_memory", ["auto": true, "off": false], else: true)
     wantsNUMA = parser.choice("numa", ["auto": true, "off": false], else: true)
     wantsPrefault = parser.choice("prefault", ["on": true, "off": false], else: true)
+    disk = parser.disk()
     namespaces = parser.namespaces()
     let wantsDevelopment = parser.choice(
       "development_namespace", ["auto": true, "off": false], else: false)

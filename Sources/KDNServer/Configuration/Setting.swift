@@ -50,6 +50,31 @@ package struct Setting: Sendable {
     Setting(
       "prefault", "on", "on|off", "Touch all memory at start, so that no store waits for it."),
     Setting(
+      "disk", list: [], "PATH:SIZE",
+      "Directories of the disk tier, one per device, with a cap on all their files; none: RAM only."
+    ),
+    Setting(
+      "disk_segment", "256MiB", "size",
+      "Size of one segment file; larger objects stay in RAM only."),
+    Setting(
+      "disk_engine", "auto", "auto|io_uring|threads",
+      "How the disk tier reads and writes; auto takes io_uring where the kernel lets it."),
+    Setting(
+      "disk_depth", "8", "count", "Reads, and as many writes, in flight in each directory."),
+    Setting(
+      "disk_admission", "all", "all|second_hit|wanted",
+      "What is written to disk unasked: all, what is used twice, or only what is pinned."),
+    Setting(
+      "disk_write_budget", "0", "size", "Most bytes written unasked in a day; 0 for no limit."),
+    Setting(
+      "disk_write_delay_ms", "200", "milliseconds",
+      "What is written to disk unasked survives a loss of power this soon, if the device keeps up."),
+    Setting(
+      "disk_write_behind", "256MiB", "size",
+      "Most bytes of objects that wait for the device or are being written."),
+    Setting(
+      "disk_staging", "64MiB", "size", "Room for reads from disk when RAM is full; part of ram."),
+    Setting(
       "namespaces", list: [], "NAME:SHA256",
       "Namespaces and the SHA-256 of a token that opens them, in hexadecimal; a name may recur."),
     Setting(

@@ -1,31 +1,10 @@
 internal import Dispatch
-package import KDNCore
-internal import KDNMemory
+internal import KDNCore
 internal import KDNPool
 package import KDNTransport
 internal import KDNWire
 package import Logging
 internal import Synchronization
-
-/// Why a daemon could not start.
-package enum StartError: Error, Sendable, CustomStringConvertible {
-  /// An address is taken or not to be had.
-  case address(TransportError)
-  /// The kernel refused something else.
-  case system(TransportError)
-  /// The memory asked for is not to be had.
-  case memory(String)
-  /// The configuration cannot work here.
-  case configuration(FieldFault)
-
-  package var description: String {
-    switch self {
-    case .address(let error), .system(let error): "\(error)"
-    case .memory(let problem): problem
-    case .configuration(let fault): "\(fault)"
-    }
-  }
-}
 
 /// A running daemon: arena, pool, loops and listeners, put together.
 package final class Server: Sendable {
@@ -38,25 +17,24 @@ package final class Server: Sendable {
   private let drainedLoops = DrainedLoops()
   private let drainTimeoutMilliseconds: Int
 
-  /// Takes the memory, binds all addresses and begins to serve.
+  /// Opens the disk tier, takes the memory, binds all addresses and begins to serve.
   ///
+  /// What is on disk becomes known in the background; `resetsCache` drops what is there first.
   /// - Throws: what could not be had; nothing is left behind.
-  package init(_ configuration: ServerConfiguration, log: Logger) throws(StartError) {
-    let limit = DescriptorLimit.raise(for: configuration.connectionsMax)
+  package convenience init(
+    _ configuration: ServerConfiguration, resetsCache: Bool = false, log: Logger
+  ) throws(StartError) {
+    try self.init(
+      configuration, resetsCache: resetsCache, log: log, makeEngine: makeDiskEngine)
+  }
+
+  /// The same with engines of one's own.
+  init(
+    _ configuration: ServerConfiguration, resetsCache: Bool = false, log: Logger,
+    makeEngine: EngineMaker
+  ) throws(StartError) {
     var configuration = configuration
-    if limit.connections < configuration.connectionsMax {
-      log.warning(
-        "fewer connections than configured: the limit of open files is too low",
-        metadata: ["max_connections": "\(limit.connections)", "open_files": "\(limit.files)"])
-      configuration.connectionsMax = limit.connections
-    }
-    let arena = try Self.makeArena(configuration, log)
-    let pool = Self.makePool(configuration, arena)
-    context = ServerContext(
-      pool: pool, configuration: configuration, log: log, report: StatisticsReporter(arena: arena))
-    if configuration.hasDevelopmentNamespace {
-      log.notice("namespace 'default' is open to everybody on this host: development mode")
-    }
+    configuration.connectionsMax = Self.raiseDescriptorLimit(configuration, log)
     var loops: [Loop] = []
     for number in 0..<configuration.loopCount {
       do {
@@ -67,41 +45,38 @@ package final class Server: Sendable {
     }
     self.loops = loops
     members = loops.map { _ in LoopMembers() }
+    let storage = try Storage(
+      configuration, resetsCache: resetsCache, log: log, makeEngine: makeEngine)
+    context = ServerContext(
+      storage: storage, configuration: configuration, log: log,
+      report: StatisticsReporter(arena: storage.arena, tier: storage.tier))
+    if configuration.hasDevelopmentNamespace {
+      log.notice("namespace 'default' is open to everybody on this host: development mode")
+    }
     drainTimeoutMilliseconds = configuration.drainTimeoutMilliseconds
-    sweeper = Sweeper(pool: pool)
-    endpoints = try Self.listen(
-      configuration.endpoints, context: context, loops: loops, members: members)
-  }
-
-  private static func makeArena(
-    _ configuration: ServerConfiguration, _ log: Logger
-  ) throws(StartError) -> Arena {
+    sweeper = Sweeper(pool: storage.pool, hasTier: storage.tier != nil)
     do {
-      let plan = try PoolConfiguration.plan(
-        memoryBytesMax: configuration.memory.bytes, slabBytes: configuration.slab.bytes)
-      let arena = try Arena(
-        ArenaConfiguration(
-          capacityBytes: plan.arenaBytes, slabBytes: configuration.slab.bytes,
-          hugePages: configuration.wantsHugePages ? .auto : .off,
-          lockMemory: configuration.wantsLockedMemory ? .auto : .off,
-          numa: configuration.wantsNUMA ? .auto : .off, prefault: configuration.wantsPrefault))
-      log.info(
-        "memory taken",
-        metadata: ["placement": "\(arena.placement)", "overhead_bytes": "\(plan.overheadBytes)"])
-      return arena
-    } catch let fault as FieldFault {
-      throw .configuration(fault)
+      endpoints = try Self.listen(
+        configuration.endpoints, context: context, loops: loops, members: members)
     } catch {
-      throw .memory("\(error)")
+      storage.pool.closeTier {}
+      throw error
     }
   }
 
-  private static func makePool(_ configuration: ServerConfiguration, _ arena: Arena) -> Pool {
-    var settings = PoolConfiguration(memoryBytesMax: configuration.memory.bytes)
-    settings.leaseDefaultMilliseconds = UInt64(configuration.limits.defaultLeaseMilliseconds)
-    settings.leaseMaxMilliseconds = UInt64(configuration.limits.maxLeaseMilliseconds)
-    settings.pinMaxMilliseconds = configuration.limits.maxPinMilliseconds
-    return Pool(configuration: settings, arena: arena, clock: SystemClock())
+  private static func raiseDescriptorLimit(
+    _ configuration: ServerConfiguration, _ log: Logger
+  ) -> Int {
+    let slabs = configuration.memory.bytes / configuration.slab.bytes
+    let limit = DescriptorLimit.raise(
+      for: configuration.connectionsMax, otherFiles: slabs + configuration.disk.filesMax)
+    guard limit.connections < configuration.connectionsMax else {
+      return configuration.connectionsMax
+    }
+    log.warning(
+      "fewer connections than configured: the limit of open files is too low",
+      metadata: ["max_connections": "\(limit.connections)", "open_files": "\(limit.files)"])
+    return limit.connections
   }
 
   // MARK: Ending
@@ -124,12 +99,27 @@ package final class Server: Sendable {
   private func waitUntilEmpty(_ deadline: Instant, _ finished: @escaping @Sendable (Bool) -> Void) {
     let isEmpty =
       drainedLoops.value == loops.count && context.counters.connectionCount == 0
-    guard !isEmpty, SystemClock().now() < deadline else {
+    guard !isEmpty else { return closeTier(deadline, finished) }
+    guard SystemClock().now() < deadline else {
       sweeper.stop()
-      return finished(isEmpty)
+      return finished(false)
     }
     DispatchQueue.global().asyncAfter(deadline: .now() + .milliseconds(20)) { @Sendable in
       self.waitUntilEmpty(deadline, finished)
+    }
+  }
+
+  /// Writes what waits, leaves a checkpoint and gives the directories back, or tells that it took
+  /// too long.
+  private func closeTier(_ deadline: Instant, _ finished: @escaping @Sendable (Bool) -> Void) {
+    let once = Once(finished)
+    context.pool.closeTier { [sweeper] in
+      sweeper.stop()
+      once.call(true)
+    }
+    let left = SystemClock().now().milliseconds(until: deadline)
+    DispatchQueue.global().asyncAfter(deadline: .now() + .milliseconds(Int(left))) { @Sendable in
+      once.call(false)
     }
   }
 
@@ -157,4 +147,19 @@ private final class DrainedLoops: Sendable {
 
   var value: Int { number.load(ordering: .acquiring) }
   func count() { number.add(1, ordering: .releasing) }
+}
+
+/// Calls somebody back with the first of several answers.
+private final class Once: Sendable {
+  private let waiting: Guarded<(@Sendable (Bool) -> Void)?>
+
+  init(_ body: @escaping @Sendable (Bool) -> Void) { waiting = Guarded(body) }
+
+  func call(_ answer: Bool) {
+    let body = waiting.withLock { waiting in
+      defer { waiting = nil }
+      return waiting
+    }
+    body?(answer)
+  }
 }

@@ -2,26 +2,47 @@ internal import Dispatch
 internal import KDNCore
 internal import KDNPool
 
-/// Lets the pool expire and reclaim in the background, a bounded piece of work at a time.
+/// Lets the pool expire and reclaim in the background, a bounded piece of work at a time, and lets
+/// the disk tier do what is due by the clock.
 // Safe because: a dispatch timer may be started and cancelled from any thread.
 final class Sweeper: @unchecked Sendable {
   private static let pauseMilliseconds = 250
-  private let timer: any DispatchSourceTimer
+  /// Group commits, and what the disk was too busy for, are due sooner.
+  private static let tierPauseMilliseconds = 20
+  private let timers: [any DispatchSourceTimer]
   private let queue = DispatchQueue(label: "kdn.sweep", qos: .utility)
+  private let tierQueue = DispatchQueue(label: "kdn.tick", qos: .userInitiated)
 
-  init(pool: Pool) {
-    timer = DispatchSource.makeTimerSource(queue: queue)
-    timer.schedule(
-      deadline: .now() + .milliseconds(Self.pauseMilliseconds),
-      repeating: .milliseconds(Self.pauseMilliseconds), leeway: .milliseconds(50))
-    timer.setEventHandler { @Sendable in
+  init(pool: Pool, hasTier: Bool) {
+    let sweep = Self.timer(every: Self.pauseMilliseconds, on: queue) {
       while pool.sweep(now: SystemClock().now()) {}
     }
-    // At once: Dispatch traps when a source is dropped that was never activated.
-    timer.activate()
+    guard hasTier else {
+      timers = [sweep]
+      return
+    }
+    let tick = Self.timer(every: Self.tierPauseMilliseconds, on: tierQueue) {
+      pool.tick(now: SystemClock().now())
+    }
+    timers = [sweep, tick]
   }
 
-  deinit { timer.cancel() }
+  deinit { stop() }
 
-  func stop() { timer.cancel() }
+  func stop() {
+    for timer in timers { timer.cancel() }
+  }
+
+  private static func timer(
+    every milliseconds: Int, on queue: DispatchQueue, _ work: @escaping @Sendable () -> Void
+  ) -> any DispatchSourceTimer {
+    let timer = DispatchSource.makeTimerSource(queue: queue)
+    timer.schedule(
+      deadline: .now() + .milliseconds(milliseconds), repeating: .milliseconds(milliseconds),
+      leeway: .milliseconds(milliseconds / 5))
+    timer.setEventHandler(handler: work)
+    // At once: Dispatch traps when a source is dropped that was never activated.
+    timer.activate()
+    return timer
+  }
 }

@@ -52,6 +52,9 @@ struct Refusal: Error {
       self.init(
         .notFound, FieldFault("\(what)", value: number, limit: 0, "not known in this namespace"))
     case .fault(let fault): self.init(.badRequest, fault)
+    case .unavailable:
+      self.init(
+        .unsupported, FieldFault("durability", value: 1, limit: 0, "the disk tier has failed"))
     case .limit(let fault): self.init(.busy, fault, retryAfterMilliseconds: 1000)
     }
   }

@@ -5,39 +5,42 @@ internal import KDNTransport
 internal import KDNWire
 
 extension Session {
-  /// GET: answers now, or waits for what is missing if asked to.
+  /// GET: answers now, or waits: for what nobody has stored yet, if asked to, then for the disk.
   func get(
     _ get: GetRequest, _ id: UInt64, _ namespace: Namespace, deadline: Instant,
     on loop: isolated Loop
   ) throws(Refusal) {
-    guard get.flags.contains(.wait) else {
-      return try answer(get, id, namespace, missing: nil, now: loop.now())
-    }
-    let tickets = try wait(for: get, id, namespace, loop)
+    let tickets = get.flags.contains(.wait) ? try wait(for: get, id, namespace, loop) : []
     guard !tickets.isEmpty else {
-      return try answer(get, id, namespace, missing: nil, now: loop.now())
+      return try read(get, id, namespace, deadline: deadline, on: loop)
     }
-    pendingGets[id] = PendingGet(request: get, deadline: deadline, tickets: tickets)
-    context.counters.countWaiting(1)
-    loop.wake(at: deadline)
+    // What is on disk comes to RAM meanwhile; it is held only once all is there.
+    _ = context.pool.prefetch(get.items.map(\.key), in: namespace)
+    let pending = PendingGet(request: get, deadline: deadline, cause: .commits(tickets))
+    add(pending, id, on: loop)
   }
 
   /// Answers waiting GETs whose deadline has passed.
   func expireGets(_ now: Instant, on loop: isolated Loop) {
     for (id, get) in pendingGets where get.deadline <= now {
-      finish(id, get, missing: .overDeadline, on: loop)
+      guard let namespace else { return }
+      remove(get, id)
+      finish(id, get, namespace, isLate: true, on: loop)
+      get.cancel(in: context.pool)
     }
   }
 
-  /// Starts one wait per missing key; none if everything is there.
+  /// Starts one wait per key that is in no tier; none if everything is there.
   private func wait(
     for get: GetRequest, _ id: UInt64, _ namespace: Namespace, _ loop: isolated Loop
   ) throws(Refusal) -> [WaitTicket] {
     var tickets: [WaitTicket] = []
-    let signal = LoopSignal(loop: loop, session: self, id: id)
+    let signal = LoopSignal(loop: loop, session: self)
     for item in get.items {
       do {
-        let ticket = try context.pool.wait(for: item.key, in: namespace) { signal.raise() }
+        let ticket = try context.pool.wait(for: item.key, in: namespace) {
+          signal.raise { session, loop in session.recheck(id, on: loop) }
+        }
         if let ticket { tickets.append(ticket) }
       } catch {
         for ticket in tickets { context.pool.cancel(ticket) }
@@ -47,24 +50,62 @@ extension Session {
     return tickets
   }
 
-  /// Something that a waiting GET misses was committed: answer it once nothing is missing.
-  func recheck(_ id: UInt64, on loop: isolated Loop) {
+  /// Reads what is only on disk, then answers; at once if nothing is.
+  private func read(
+    _ get: GetRequest, _ id: UInt64, _ namespace: Namespace, deadline: Instant,
+    on loop: isolated Loop
+  ) throws(Refusal) {
+    let signal = LoopSignal(loop: loop, session: self)
+    let fetch = context.pool.fetch(get.items.map(\.key), in: namespace) {
+      signal.raise { session, loop in session.recheck(id, on: loop) }
+    }
+    guard let fetch, !fetch.isDone else {
+      return try answer(get, id, namespace, fetch: fetch, isLate: false, now: loop.now())
+    }
+    let cause = PendingGet.Cause.reads(fetch, since: loop.now())
+    add(PendingGet(request: get, deadline: deadline, cause: cause), id, on: loop)
+  }
+
+  private func add(_ get: PendingGet, _ id: UInt64, on loop: isolated Loop) {
+    pendingGets[id] = get
+    context.counters.countWaiting(1)
+    loop.wake(at: get.deadline)
+  }
+
+  private func remove(_ get: PendingGet, _ id: UInt64) {
+    pendingGets[id] = nil
+    context.counters.countWaiting(-1)
+  }
+
+  /// Something that a waiting GET misses was committed or read: go on once nothing is missing.
+  private func recheck(_ id: UInt64, on loop: isolated Loop) {
     guard let get = pendingGets[id], let namespace else { return }
-    let isWhole = get.request.items.allSatisfy { context.pool.contains($0.key, in: namespace) }
-    guard isWhole else { return }
-    finish(id, get, missing: nil, on: loop)
-    flush(on: loop)
+    switch get.cause {
+    case .commits(let tickets):
+      guard get.request.items.allSatisfy({ context.pool.contains($0.key, in: namespace) }) else {
+        return
+      }
+      remove(get, id)
+      for ticket in tickets { context.pool.cancel(ticket) }
+      do {
+        try read(get.request, id, namespace, deadline: get.deadline, on: loop)
+      } catch {
+        refuse(id, .get, error, now: loop.now())
+      }
+    case .reads(let fetch, let start):
+      guard fetch.isDone else { return }
+      remove(get, id)
+      context.noteRead(fetch.readBytes, nanoseconds: loop.now().nanoseconds(since: start))
+      finish(id, get, namespace, isLate: false, on: loop)
+    }
   }
 
   private func finish(
-    _ id: UInt64, _ get: PendingGet, missing: MissCause?, on loop: isolated Loop
+    _ id: UInt64, _ get: PendingGet, _ namespace: Namespace, isLate: Bool, on loop: isolated Loop
   ) {
-    guard let namespace else { return }
-    pendingGets[id] = nil
-    context.counters.countWaiting(-1)
-    get.cancel(in: context.pool)
     do {
-      try answer(get.request, id, namespace, missing: missing, now: loop.now())
+      try answer(
+        get.request, id, namespace, fetch: get.fetch, isLate: isLate, now: loop.now())
     } catch {
       refuse(id, .get, error, now: loop.now())
     }
@@ -72,13 +113,16 @@ extension Session {
 
   // MARK: The answer
 
+  /// Answers with what is there; `isLate` if the deadline has passed.
   private func answer(
-    _ get: GetRequest, _ id: UInt64, _ namespace: Namespace, missing: MissCause?, now: Instant
+    _ get: GetRequest, _ id: UInt64, _ namespace: Namespace, fetch: Fetch?, isLate: Bool,
+    now: Instant
   ) throws(Refusal) {
     var reply = GetReply(creditBytes: context.limits.creditBytes)
     for item in get.items {
-      switch context.pool.lookup(item.key, in: namespace) {
-      case .miss(let cause): reply.miss(missing ?? cause)
+      switch find(item.key, namespace, fetch) {
+      case .miss(let cause):
+        reply.miss(isLate ? Self.lateCause(cause, isReading: fetch != nil) : cause)
       case .hit(let hit):
         do {
           let ranges = try selected(item.selection, of: hit.object, namespace)
@@ -93,6 +137,18 @@ extension Session {
     reply.send(
       over: link, id: id, frameBytesMax: context.limits.maxFramePayloadBytes, encoder: &encoder)
     machine.answered(id, now: now)
+  }
+
+  /// What the fetch has is final; the rest is in RAM, nowhere, or not yet read.
+  private func find(_ key: ObjectKey, _ namespace: Namespace, _ fetch: Fetch?) -> Lookup {
+    if let fetch, let found = fetch.take(key) { return found }
+    return context.pool.lookup(key, in: namespace)
+  }
+
+  /// Who waited for commits waited for all that is missing; who waited for reads only for what
+  /// could not be read yet.
+  private static func lateCause(_ cause: MissCause, isReading: Bool) -> MissCause {
+    isReading && cause != .notReady ? cause : .overDeadline
   }
 
   private func selected(
@@ -113,30 +169,4 @@ extension Session {
       return try geometry.ranges(of: part, in: object.key.part, tokens: object.tokenCount)
     }
   }
-}
-
-/// Wakes a waiting GET on its own loop; made on that loop, raised from any thread.
-private struct LoopSignal: Sendable {
-  private let loop: Loop
-  private let id: UInt64
-  private let sessions: WeakSession
-
-  init(loop: isolated Loop, session: Session, id: UInt64) {
-    self.loop = loop
-    self.id = id
-    sessions = WeakSession(session)
-  }
-
-  func raise() {
-    loop.post { [sessions, id] loop in
-      sessions.session?.recheck(id, on: loop)
-    }
-  }
-}
-
-// Safe because: the reference is read only on the session's own loop, inside `post`.
-private final class WeakSession: @unchecked Sendable {
-  private(set) weak var session: Session?
-
-  init(_ session: Session) { self.session = session }
 }

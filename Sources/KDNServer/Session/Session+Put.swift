@@ -5,7 +5,21 @@ internal import KDNWire
 
 extension Session {
   /// PUT_BEGIN: reserves room; what goes wrong is told now and again at COMMIT.
+  ///
+  /// With durability `disk` the answer that the object is present comes once it is durable, since
+  /// the client may leave it at that.
   func begin(
+    _ begin: PutBeginRequest, _ id: UInt64, _ namespace: Namespace, deadline: Instant,
+    on loop: isolated Loop
+  ) throws(Refusal) {
+    let response = try admit(begin, id, namespace, now: loop.now())
+    guard begin.durability == .disk, case .present = response else {
+      return respond(.putBegin(response), id, now: loop.now())
+    }
+    makeDurable(begin.key, id, namespace, response: .putBegin(response), deadline, on: loop)
+  }
+
+  private func admit(
     _ begin: PutBeginRequest, _ id: UInt64, _ namespace: Namespace, now: Instant
   ) throws(Refusal) -> PutBeginResponse {
     guard machine.openTransfer(id, bytes: begin.totalBytes) else {
@@ -22,12 +36,9 @@ extension Session {
       ttlMilliseconds: begin.ttlMilliseconds,
       recomputeMicroseconds: UInt64(begin.recomputeMicroseconds))
     do throws(Refusal) {
-      guard begin.durability == .ram else {
-        throw Refusal(
-          .unsupported, FieldFault("durability", value: 1, limit: 0, "there is no disk tier"))
-      }
+      if begin.durability == .disk { try checkDurability(of: begin) }
       let answer = try reserve(facts, namespace)
-      return open(answer, id, facts, now)
+      return open(answer, id, facts, isDurable: begin.durability == .disk, now)
     } catch {
       add(Transfer(facts: facts, failure: error, now: now), id)
       throw error
@@ -35,25 +46,33 @@ extension Session {
   }
 
   /// PUT_COMMIT: publishes, or says what went wrong; the transfer is over in every case.
+  ///
+  /// With durability `disk` the answer comes later.
   func commit(
-    _ commit: PutCommitRequest, _ namespace: Namespace
-  ) throws(Refusal) -> PutCommitResponse {
+    _ commit: PutCommitRequest, _ id: UInt64, _ namespace: Namespace, deadline: Instant,
+    on loop: isolated Loop
+  ) throws(Refusal) {
     guard let transfer = transfers[commit.transferID] else {
       throw .unknown("transferID", commit.transferID, "no such transfer on this connection")
     }
-    defer { endTransfer(commit.transferID) }
     let answer: PublishAnswer
-    switch transfer.finish(commit.checksum) {
-    case .failed(let refusal): throw refusal
-    case .confirm: answer = try confirm(transfer.facts, commit.checksum, namespace)
-    case .publish(let reservation):
-      answer = try publish(reservation, transfer.facts, commit.checksum, namespace)
+    do throws(Refusal) {
+      answer = try end(transfer, commit.checksum, namespace)
+    } catch {
+      endTransfer(commit.transferID)
+      throw error
     }
-    switch answer {
-    case .published:
-      return PutCommitResponse(state: .published, checksum: commit.checksum)
-    case .present: return PutCommitResponse(state: .present, checksum: commit.checksum)
+    let state: PutCommitResponse.State =
+      if case .published = answer { .published } else { .present }
+    let response = PutCommitResponse(state: state, checksum: commit.checksum)
+    guard transfer.isDurable else {
+      endTransfer(commit.transferID)
+      return respond(.putCommit(response), id, now: loop.now())
     }
+    forget(commit.transferID)
+    makeDurable(
+      transfer.facts.key, id, namespace, response: .putCommit(response),
+      ofTransfer: commit.transferID, deadline, on: loop)
   }
 
   /// PUT_ABORT: the room goes back at once.
@@ -66,21 +85,55 @@ extension Session {
 
   /// Forgets a transfer and gives its room and credit back.
   func endTransfer(_ id: UInt64) {
-    guard transfers.removeValue(forKey: id) != nil else { return }
+    guard forget(id) else { return }
     machine.closeTransfer(id)
+  }
+
+  /// Forgets a transfer and gives its room back; its credit stays taken.
+  @discardableResult
+  private func forget(_ id: UInt64) -> Bool {
+    guard transfers.removeValue(forKey: id) != nil else { return false }
     context.counters.countTransfers(-1)
+    return true
   }
 
   private func open(
-    _ answer: consuming StoreAnswer, _ id: UInt64, _ facts: StoreFacts, _ now: Instant
+    _ answer: consuming StoreAnswer, _ id: UInt64, _ facts: StoreFacts, isDurable: Bool,
+    _ now: Instant
   ) -> PutBeginResponse {
     switch consume answer {
     case .reserved(let reservation):
-      add(Transfer(facts: facts, reservation: reservation, now: now), id)
+      add(Transfer(facts: facts, isDurable: isDurable, reservation: reservation, now: now), id)
       return .reserved
-    case .present(let object):
-      add(Transfer(facts: facts, reservation: nil, now: now), id)
-      return .present(object.checksum)
+    case .present(let checksum):
+      add(Transfer(facts: facts, isDurable: isDurable, reservation: nil, now: now), id)
+      return .present(checksum)
+    }
+  }
+
+  /// Refuses what could never become durable before its bytes are sent.
+  private func checkDurability(of begin: PutBeginRequest) throws(Refusal) {
+    guard let limit = context.durableBytesMax else {
+      throw Refusal(
+        .unsupported, FieldFault("durability", value: 1, limit: 0, "there is no disk tier"))
+    }
+    guard begin.totalBytes <= limit else {
+      throw Refusal(
+        .tooLarge,
+        FieldFault(
+          "totalBytes", value: begin.totalBytes, limit: limit, "does not fit a disk segment"))
+    }
+  }
+
+  /// Publishes or confirms what a transfer brought.
+  private func end(
+    _ transfer: Transfer, _ checksum: Checksum, _ namespace: Namespace
+  ) throws(Refusal) -> PublishAnswer {
+    switch transfer.finish(checksum) {
+    case .failed(let refusal): throw refusal
+    case .confirm: try confirm(transfer.facts, checksum, namespace)
+    case .publish(let reservation):
+      try publish(reservation, transfer.facts, checksum, namespace)
     }
   }
 

@@ -4,7 +4,7 @@ internal import KDNTransport
 internal import KDNWire
 
 extension Session {
-  /// Carries out one request that the machine let through; GET with WAIT is answered later.
+  /// Carries out one request that the machine let through; some are answered later.
   func execute(_ request: Request, _ id: UInt64, deadline: Instant, on loop: isolated Loop) {
     guard let namespace else { preconditionFailure("a request came through before HELLO") }
     let now = loop.now()
@@ -12,12 +12,13 @@ extension Session {
       switch request {
       case .get(let get): try self.get(get, id, namespace, deadline: deadline, on: loop)
       case .putBegin(let begin):
-        respond(.putBegin(try self.begin(begin, id, namespace, now: now)), id, now: now)
+        try self.begin(begin, id, namespace, deadline: deadline, on: loop)
       case .putCommit(let commit):
-        respond(.putCommit(try self.commit(commit, namespace)), id, now: now)
+        try self.commit(commit, id, namespace, deadline: deadline, on: loop)
       case .putAbort(let abort):
         try self.abort(abort)
         respond(.putAbort, id, now: now)
+      case .purge(let purge): self.purge(purge, id, namespace, deadline: deadline, on: loop)
       default: respond(try answer(request, namespace), id, now: now)
       }
     } catch {
@@ -59,15 +60,11 @@ extension Session {
     case .prefetch(let request):
       let answer = pool.prefetch(request.keys, in: namespace)
       return .prefetch(PrefetchResponse(present: answer.present, started: answer.started))
-    case .purge(let request):
-      let answer = pool.purge(Self.scope(request.scope), in: namespace)
-      return .purge(
-        PurgeResponse(objects: UInt64(answer.objects), bytes: UInt64(answer.bytes)))
     case .stats:
       let json = context.report.json(
         pool: pool, counters: context.counters, namespace: namespace)
       return .stats(StatsResponse(json: json))
-    case .hello, .get, .putBegin, .putData, .putCommit, .putAbort:
+    case .hello, .get, .putBegin, .putData, .putCommit, .putAbort, .purge:
       preconditionFailure("\(request.operation) is not answered here")
     }
   }
@@ -82,13 +79,25 @@ extension Session {
       let answer = try context.pool.match(query, in: namespace, owner: owner)
       return MatchResponse(
         matchedChunks: answer.matchedChunks, miss: answer.missCause,
-        tiers: MatchResponse.Tiers(ram: UInt32(answer.matchedChunks)),
-        matchedBytes: answer.matchedBytes,
-        estimateMicroseconds: sendRate.microseconds(for: answer.matchedBytes),
+        tiers: MatchResponse.Tiers(
+          ram: UInt32(answer.ramChunks), disk: UInt32(answer.diskChunks)),
+        matchedBytes: answer.matchedBytes, estimateMicroseconds: estimate(answer),
         leaseID: answer.leaseNumber, leaseMilliseconds: UInt32(answer.leaseMilliseconds))
     } catch {
       throw Refusal(error)
     }
+  }
+
+  /// How long fetching what matched will take; 0 while that is unknown.
+  ///
+  /// Reading from disk and sending overlap, but only from one request to the next: the sum is what
+  /// one request takes.
+  private func estimate(_ answer: MatchAnswer) -> UInt64 {
+    let sending = sendRate.microseconds(for: answer.matchedBytes)
+    guard sending > 0, let reading = context.readMicroseconds(for: answer.diskBytes) else {
+      return 0
+    }
+    return sending + reading
   }
 
   private func leaseTime(_ wanted: UInt32) -> UInt64 {
@@ -96,14 +105,5 @@ extension Session {
     return wanted == 0
       ? UInt64(limits.defaultLeaseMilliseconds)
       : min(UInt64(wanted), UInt64(limits.maxLeaseMilliseconds))
-  }
-
-  private static func scope(_ scope: PurgeRequest.Scope) -> PurgeScope {
-    switch scope {
-    case .keys(let keys): .keys(keys)
-    case .prefixes(let hashes): .prefixes(hashes)
-    case .layouts(let layouts): .layouts(layouts)
-    case .namespace: .namespace
-    }
   }
 }

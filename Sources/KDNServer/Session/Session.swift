@@ -20,6 +20,9 @@ final class Session: LoopMember {
   var machine: SessionMachine
   var transfers: [UInt64: Transfer] = [:]
   var pendingGets: [UInt64: PendingGet] = [:]
+  var pendingReplies: [UInt64: PendingReply] = [:]
+  /// Numbers the requests that are answered from other threads.
+  var lastSerial: UInt64 = 0
   /// Puts frames together.
   var encoder = FrameEncoder()
   /// How fast this client takes bytes.
@@ -81,6 +84,7 @@ final class Session: LoopMember {
   func tick(now: Instant, on loop: isolated Loop) -> Instant {
     expireTransfers(now)
     expireGets(now, on: loop)
+    expireReplies(now)
     if let fault = timeout(now) {
       context.counters.countTimeout()
       goAway(.deadline, fault)
@@ -89,7 +93,9 @@ final class Session: LoopMember {
     } else {
       flush(on: loop)
     }
-    return pendingGets.values.map(\.deadline).min() ?? .never
+    return min(
+      pendingGets.values.map(\.deadline).min() ?? .never,
+      pendingReplies.values.map(\.deadline).min() ?? .never)
   }
 
   /// Goes away when what is in flight has been answered.
@@ -130,6 +136,7 @@ final class Session: LoopMember {
     context.counters.countWaiting(-pendingGets.count)
     context.counters.countTransfers(-transfers.count)
     pendingGets.removeAll()
+    pendingReplies.removeAll()
     transfers.removeAll()
     payloadTransfer = nil
     context.pool.ownerEnded(owner)

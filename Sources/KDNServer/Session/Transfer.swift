@@ -7,6 +7,8 @@ internal import KDNWire
 final class Transfer {
   /// What the client said of the object.
   let facts: StoreFacts
+  /// Whether COMMIT is answered only when the object survives a loss of power.
+  let isDurable: Bool
   /// Room for the bytes; nil once it failed or where the object was there already.
   private var reservation: StoreReservation?
   private var checksum = StreamingChecksum()
@@ -18,8 +20,12 @@ final class Transfer {
   private(set) var lastProgress: Instant
 
   /// Opens a transfer; without a reservation its bytes are dropped.
-  init(facts: StoreFacts, reservation: consuming StoreReservation?, now: Instant) {
+  init(
+    facts: StoreFacts, isDurable: Bool = false, reservation: consuming StoreReservation?,
+    now: Instant
+  ) {
     self.facts = facts
+    self.isDurable = isDurable
     self.reservation = reservation
     self.lastProgress = now
   }
@@ -27,6 +33,7 @@ final class Transfer {
   /// Opens a transfer that has failed already: its bytes are dropped, COMMIT tells why.
   init(facts: StoreFacts, failure: Refusal, now: Instant) {
     self.facts = facts
+    self.isDurable = false
     self.failure = failure
     self.lastProgress = now
   }

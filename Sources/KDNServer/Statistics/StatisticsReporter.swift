@@ -3,16 +3,19 @@ internal import Glibc
 internal import KDNCore
 internal import KDNMemory
 internal import KDNPool
+internal import KDNTier
 
 /// Writes the answer of STATS: JSON with a versioned schema.
 final class StatisticsReporter: Sendable {
   /// Grows when a field changes its meaning or goes; new fields leave it as it is.
   private static let schema = 1
   private let arena: Arena
+  private let tier: DiskTier?
   private let started = SystemClock().now()
 
-  init(arena: Arena) {
+  init(arena: Arena, tier: DiskTier?) {
     self.arena = arena
+    self.tier = tier
   }
 
   /// The numbers now, as UTF-8 JSON; of other namespaces nothing is told.
@@ -25,7 +28,8 @@ final class StatisticsReporter: Sendable {
       uptimeSeconds: Double(SystemClock().now().nanoseconds(since: started)) / 1e9,
       process: .current(), memory: MemoryReport(arena), pool: PoolReport(pool.statistics),
       namespace: NamespaceReport(namespace, pool.statistics),
-      connections: counters.snapshot)
+      connections: counters.snapshot,
+      disk: tier.map { DiskReport($0.statistics, pool.writeBehind) })
     do {
       return String(decoding: try encoder.encode(report), as: UTF8.self)
     } catch {
@@ -44,6 +48,7 @@ private struct StatisticsReport: Codable {
   let pool: PoolReport
   let namespace: NamespaceReport
   let connections: ConnectionReport
+  let disk: DiskReport?
 }
 
 /// What the process has used.

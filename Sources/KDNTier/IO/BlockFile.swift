@@ -3,8 +3,8 @@
 package let diskBlockBytes = 4096
 
 /// A piece of page-aligned memory, whole blocks long.
+// Safe because: whoever submits keeps the memory in place until the completion.
 @safe package struct BlockSpan: @unchecked Sendable {
-  // Safe because: whoever submits keeps the memory in place until the completion.
   /// First byte; a multiple of `diskBlockBytes`.
   @unsafe package let base: UnsafeMutableRawPointer
   /// Length in bytes; a multiple of `diskBlockBytes`.
@@ -20,7 +20,9 @@ package let diskBlockBytes = 4096
   }
 }
 
-/// An open file of the log; offsets and lengths are whole blocks. Everything blocks.
+/// An open file of the log.
+///
+/// Offsets and lengths are whole blocks. Everything blocks.
 package protocol BlockFile: AnyObject, Sendable {
   /// Its name inside its directory.
   var name: String { get }
@@ -37,7 +39,9 @@ package protocol BlockFile: AnyObject, Sendable {
   func synchronise() throws(DiskError)
 }
 
-/// One directory on one device: the files of one log. Everything blocks.
+/// One directory on one device: the files of one log.
+///
+/// Everything blocks.
 package protocol BlockDirectory: AnyObject, Sendable {
   /// For messages.
   var path: String { get }

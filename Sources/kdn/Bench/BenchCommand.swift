@@ -16,7 +16,8 @@ struct BenchCommand: DaemonCommand {
       working set and each byte that comes back is compared. --verify concerns KDN only: the \
       client then takes checksums in the timed part, as it does by default outside benchmarks. \
       Of a PUT to KDN each has a fresh key; a SET in Redis overwrites.
-      """)
+      """,
+    subcommands: [DiskCommand.self, ReplayCommand.self])
 
   @OptionGroup var common: CommonOptions
   @OptionGroup var load: LoadOptions

@@ -1,5 +1,6 @@
 #ifndef KDN_PLATFORM_H
 #define KDN_PLATFORM_H
+#include "files.h"
 #include "memory.h"
 #include "sockets.h"
 #endif

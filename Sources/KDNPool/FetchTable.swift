@@ -1,0 +1,147 @@
+internal import KDNCore
+internal import KDNMemory
+internal import KDNTier
+internal import Synchronization
+
+/// One read from the slower tier, for all who want the object.
+final class Flight: Sendable {
+  let namespace: Namespace
+  let key: ObjectKey
+  let isPrefetch: Bool
+  /// When the read is given up if the tier has been busy all the time.
+  let deadline: Instant
+  /// Set under the residency lock by purges that drop the object while it is being read.
+  let isPurged = Atomic<Bool>(false)
+
+  init(_ key: ObjectKey, in namespace: Namespace, isPrefetch: Bool, deadline: Instant) {
+    self.namespace = namespace
+    self.key = key
+    self.isPrefetch = isPrefetch
+    self.deadline = deadline
+  }
+
+  var name: WaitTable.Name { WaitTable.Name(namespace: namespace.number, key: key) }
+}
+
+/// Room that a flight reads into.
+final class FlightRoom: Sendable {
+  let memory: TierRoom
+  let charge: SharedCharge
+  let isStaging: Bool
+
+  init(_ memory: consuming Reservation, charge: SharedCharge, isStaging: Bool) {
+    self.memory = TierRoom(memory)
+    self.charge = charge
+    self.isStaging = isStaging
+  }
+
+  /// Gives back what was not taken, though others may still hold a reference; only once the tier
+  /// is through with it.
+  func release() {
+    _ = memory.take()
+    _ = charge.take()
+  }
+}
+
+/// All reads from the slower tier that are under way; at most one of each object.
+struct FetchTable: Sendable {
+  /// What is being purged just now, so that no read brings it back.
+  struct Purge: Sendable {
+    let namespace: UInt32
+    let covers: @Sendable (ObjectKey) -> Bool
+  }
+
+  /// A flight that the tier was too busy for.
+  struct Stalled: Sendable {
+    let flight: Flight
+    let room: FlightRoom
+  }
+
+  /// How `join` went.
+  enum Joining {
+    /// The caller has to read.
+    case first(Flight)
+    case joined
+    /// Too many prefetches are under way.
+    case full
+    /// The object is being purged.
+    case purged
+  }
+
+  private struct Row: Sendable {
+    let flight: Flight
+    var fetches: [Fetch]
+  }
+
+  private var rows: [WaitTable.Name: Row] = [:]
+  private var stalled = FIFO<Stalled>()
+  private var purges: [UInt64: Purge] = [:]
+  private var lastPurge: UInt64 = 0
+  private var prefetches = 0
+  var counts = FetchStatistics()
+
+  /// How many reads are under way.
+  var count: Int { rows.count }
+
+  /// Adds `fetch`, or a prefetch if that is nil, to those who want an object.
+  mutating func join(
+    _ key: ObjectKey, in namespace: Namespace, _ fetch: Fetch?, prefetchesMax: Int,
+    deadline: Instant
+  ) -> Joining {
+    let name = WaitTable.Name(namespace: namespace.number, key: key)
+    guard !purges.values.contains(where: { $0.namespace == name.namespace && $0.covers(key) })
+    else { return .purged }
+    if rows[name] != nil {
+      if let fetch { rows[name]?.fetches.append(fetch) }
+      counts.joined += 1
+      return .joined
+    }
+    guard fetch != nil || prefetches < prefetchesMax else { return .full }
+    let flight = Flight(key, in: namespace, isPrefetch: fetch == nil, deadline: deadline)
+    if flight.isPrefetch { prefetches += 1 }
+    rows[name] = Row(flight: flight, fetches: fetch.map { [$0] } ?? [])
+    return .first(flight)
+  }
+
+  /// Takes a flight out, and returns who wanted the object.
+  mutating func remove(_ flight: Flight) -> [Fetch] {
+    guard let row = rows[flight.name], row.flight === flight else { return [] }
+    rows[flight.name] = nil
+    if flight.isPrefetch { prefetches -= 1 }
+    return row.fetches
+  }
+
+  /// Whether a prefetch or a fetch that was not cancelled waits for a flight.
+  func isWanted(_ flight: Flight) -> Bool {
+    flight.isPrefetch || rows[flight.name]?.fetches.contains { !$0.isCancelled } == true
+  }
+
+  mutating func stall(_ flight: Flight, _ room: FlightRoom) {
+    counts.busy += 1
+    stalled.append(Stalled(flight: flight, room: room))
+  }
+
+  mutating func takeStalled() -> Stalled? { stalled.popFirst() }
+
+  /// Takes out all that are stalled.
+  mutating func takeAllStalled() -> [Stalled] {
+    var taken: [Stalled] = []
+    while let next = stalled.popFirst() { taken.append(next) }
+    return taken
+  }
+
+  /// Marks the flights that a purge drops, and those that begin until `endPurge`.
+  mutating func beginPurge(
+    in namespace: UInt32, covers: @escaping @Sendable (ObjectKey) -> Bool
+  ) -> UInt64 {
+    lastPurge += 1
+    purges[lastPurge] = Purge(namespace: namespace, covers: covers)
+    for row in rows.values
+    where row.flight.namespace.number == namespace && covers(row.flight.key) {
+      row.flight.isPurged.store(true, ordering: .releasing)
+    }
+    return lastPurge
+  }
+
+  mutating func endPurge(_ number: UInt64) { purges[number] = nil }
+}

@@ -1,0 +1,110 @@
+internal import KDNCore
+internal import KDNTier
+
+/// Purges of two tiers; jobs of the write queue: one at a time, and no hand-over meanwhile.
+extension Pool {
+  typealias PurgeCompletion = @Sendable (Result<PurgeCount, PoolRefusal>) -> Void
+
+  /// What a purge covers, in the terms of each tier.
+  private struct Extent {
+    let below: TierPurge
+    let covers: @Sendable (ObjectKey) -> Bool
+    /// Drops it from RAM; the residency lock must be held.
+    let drop: (inout Residency, inout [StoredObject]) -> Void
+  }
+
+  func purge(
+    _ scope: PurgeScope, _ namespace: Namespace, _ backing: Backing,
+    _ completion: @escaping PurgeCompletion
+  ) {
+    let now = clock.now()
+    switch scope {
+    case .namespace: endGeneration(of: namespace, backing, completion)
+    case .keys(let keys):
+      let all = Set(keys)
+      let extent = Extent(
+        below: .keys(Array(all)), covers: { all.contains($0) },
+        drop: { self.drop(keys, namespace, now, from: &$0, &$1) })
+      purge(extent, namespace, now, backing, completion)
+    case .layouts(let layouts):
+      let all = Set(layouts)
+      let extent = Extent(
+        below: .layouts(Array(all)), covers: { $0.kind == .layout && all.contains($0.layout) },
+        drop: { self.drop(layouts: all, namespace, from: &$0, &$1) })
+      purge(extent, namespace, now, backing, completion)
+    case .prefixes(let hashes):
+      let all = descendants(of: hashes, namespace, backing)
+      let extent = Extent(
+        below: .chunks(all), covers: { $0.kind == .layout && all.contains($0.hash) },
+        drop: { self.drop(all, namespace, from: &$0, &$1) })
+      purge(extent, namespace, now, backing, completion)
+    }
+  }
+
+  /// The chunks themselves and all that build on them, through chunks of either tier in turn.
+  private func descendants(
+    of hashes: [ChunkHash], _ namespace: Namespace, _ backing: Backing
+  ) -> Set<ChunkHash> {
+    var chunks = Set(hashes)
+    var open = hashes
+    while !open.isEmpty {
+      let known = chunks
+      chunks = residency.withLock { residency in
+        var chunks = known
+        addDescendants(of: open, to: &chunks, namespace, residency)
+        return chunks
+      }
+      let below = backing.tier.descendants(of: chunks, in: namespace.name)
+      open = Array(below.subtracting(chunks))
+      chunks.formUnion(open)
+    }
+    return chunks
+  }
+
+  private func purge(
+    _ extent: Extent, _ namespace: Namespace, _ now: Instant, _ backing: Backing,
+    _ completion: @escaping PurgeCompletion
+  ) {
+    var dropped: [StoredObject] = []
+    // From here until the tier has dropped them too, what reads of them bring is dropped.
+    let number = residency.withLock { residency in
+      extent.drop(&residency, &dropped)
+      return backing.fetches.withLock {
+        $0.beginPurge(in: namespace.number, covers: extent.covers)
+      }
+    }
+    let inRAM = dropped.filter { now < $0.expiry }
+    let count = PurgeCount(inRAM, now: now)
+    backing.tier.purge(extent.below, in: namespace.name, counted: Set(inRAM.map(\.key))) {
+      completion(self.answer($0, count))
+    }
+    backing.fetches.withLock { $0.endPurge(number) }
+  }
+
+  private func endGeneration(
+    of namespace: Namespace, _ backing: Backing, _ completion: @escaping PurgeCompletion
+  ) {
+    let (share, generation) = residency.withLock { residency in
+      (residency.endGeneration(of: namespace), namespace.generation)
+    }
+    // The tier counts what it holds; here counts what it does not.
+    let count = PurgeCount(
+      objects: share.objects - share.heldObjects, bytes: share.bytes - share.heldBytes)
+    backing.tier.purge(.before(generation: generation), in: namespace.name, counted: []) {
+      completion(self.answer($0, count))
+    }
+  }
+
+  private func answer(
+    _ result: Result<(objects: Int, bytes: Int), TierRefusal>, _ inRAM: PurgeCount
+  ) -> Result<PurgeCount, PoolRefusal> {
+    switch result {
+    case .success(let below):
+      .success(
+        PurgeCount(objects: inRAM.objects + below.objects, bytes: inRAM.bytes + below.bytes))
+    case .failure(.busy), .failure(.closing):
+      .failure(.busy(retryAfterMilliseconds: configuration.durabilityRetryMilliseconds))
+    case .failure: .failure(.unavailable)
+    }
+  }
+}

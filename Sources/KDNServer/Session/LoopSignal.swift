@@ -1,0 +1,31 @@
+internal import KDNTransport
+
+/// Brings what happens on other threads to a session's own loop, if the session still lives.
+///
+/// Made on that loop, used from any thread. The work may name things that are gone by then:
+/// it looks them up.
+struct LoopSignal: Sendable {
+  private let loop: Loop
+  private let weakly: WeakSession
+
+  init(loop: isolated Loop, session: Session) {
+    self.loop = loop
+    weakly = WeakSession(session)
+  }
+
+  /// Runs `work` on the loop, later, unless the session has ended by then.
+  func raise(_ work: @escaping @Sendable (Session, isolated Loop) -> Void) {
+    loop.post { [weakly] loop in
+      guard let session = weakly.session, !session.isClosed else { return }
+      work(session, loop)
+      session.flush(on: loop)
+    }
+  }
+}
+
+// Safe because: the reference is read only on the session's own loop, inside `post`.
+private final class WeakSession: @unchecked Sendable {
+  private(set) weak var session: Session?
+
+  init(_ session: Session) { self.session = session }
+}

@@ -1,0 +1,93 @@
+internal import KDNCore
+internal import KDNPool
+internal import KDNTransport
+internal import KDNWire
+
+/// Requests that are answered when something on another thread is over.
+extension Session {
+  /// PURGE: answered once no crash can bring back what it drops.
+  func purge(
+    _ request: PurgeRequest, _ id: UInt64, _ namespace: Namespace, deadline: Instant,
+    on loop: isolated Loop
+  ) {
+    let serial = answerLater(id, .purge, deadline: deadline, on: loop)
+    let signal = LoopSignal(loop: loop, session: self)
+    context.pool.purge(PurgeScope(request.scope), in: namespace) { result in
+      signal.raise { session, loop in
+        let answer = result.map {
+          Response.purge(PurgeResponse(objects: UInt64($0.objects), bytes: UInt64($0.bytes)))
+        }
+        session.finish(id, serial, answer, now: loop.now())
+      }
+    }
+  }
+
+  /// Answers with `response` once an object survives a loss of power; until then the credit of the
+  /// transfer that is over stays taken.
+  func makeDurable(
+    _ key: ObjectKey, _ id: UInt64, _ namespace: Namespace, response: Response,
+    ofTransfer transferID: UInt64? = nil, _ deadline: Instant, on loop: isolated Loop
+  ) {
+    let serial = answerLater(
+      id, response.operation, deadline: deadline, transferID: transferID, on: loop)
+    let signal = LoopSignal(loop: loop, session: self)
+    context.pool.makeDurable(key, in: namespace) { refusal in
+      signal.raise { session, loop in
+        let answer: Result<Response, PoolRefusal> =
+          refusal.map { .failure($0) } ?? .success(response)
+        session.finish(id, serial, answer, now: loop.now())
+      }
+    }
+  }
+
+  /// Tells those whose deadline has passed; what they asked for goes on.
+  func expireReplies(_ now: Instant) {
+    for (id, reply) in pendingReplies where reply.deadline <= now {
+      let fault = FieldFault(
+        "deadlineMillis", value: 0, limit: 0, "it goes on, but is not known to be done")
+      finish(id, reply.serial, .failure(Refusal(.deadline, fault)), now: now)
+    }
+  }
+
+  private func answerLater(
+    _ id: UInt64, _ operation: Operation, deadline: Instant, transferID: UInt64? = nil,
+    on loop: isolated Loop
+  ) -> UInt64 {
+    lastSerial += 1
+    pendingReplies[id] = PendingReply(
+      serial: lastSerial, operation: operation, deadline: deadline, transferID: transferID)
+    loop.wake(at: deadline)
+    return lastSerial
+  }
+
+  private func finish(
+    _ id: UInt64, _ serial: UInt64, _ answer: Result<Response, PoolRefusal>, now: Instant
+  ) {
+    finish(id, serial, answer.mapError { Refusal($0) }, now: now)
+  }
+
+  private func finish(
+    _ id: UInt64, _ serial: UInt64, _ answer: Result<Response, Refusal>, now: Instant
+  ) {
+    guard let reply = pendingReplies[id], reply.serial == serial else { return }
+    pendingReplies[id] = nil
+    if let transfer = reply.transferID { machine.closeTransfer(transfer) }
+    switch answer {
+    case .success(let response): respond(response, id, now: now)
+    case .failure(let refusal): refuse(id, reply.operation, refusal, now: now)
+    }
+  }
+}
+
+extension PurgeScope {
+  /// The scope of a request.
+  fileprivate init(_ scope: PurgeRequest.Scope) {
+    self =
+      switch scope {
+      case .keys(let keys): .keys(keys)
+      case .prefixes(let hashes): .prefixes(hashes)
+      case .layouts(let layouts): .layouts(layouts)
+      case .namespace: .namespace
+      }
+  }
+}
