@@ -4,8 +4,8 @@ usage: disk_bench.py --kdn KDN --output FILE [--folder DIR] [--rounds N] [--size
                      [--server HOST:PORT --server-pid PID --working-set-mib N]
 
 `kdn bench disk` runs the daemon's log and engine in its own process, as fio does its jobs. With
---server, GET of objects that are on the daemon's disk is measured over loopback, too. Writes what
-each said as JSON lines and prints medians and the bars; exits with 1 if one is missed.
+--server, durable PUT and GET from disk are measured through the daemon over loopback, too. Writes
+what each said as JSON lines and prints medians and the bars; exits with 1 if one is missed.
 """
 
 from __future__ import annotations
@@ -20,7 +20,10 @@ import sys
 import tempfile
 from typing import Any
 
+import disk_loopback
+
 OBJECT_MIB = 4
+LOOPBACK_SECONDS = 5.0
 DEPTH = 8
 FIO_LEAST = 0.9
 CPU_SECONDS_PER_GIBIBYTE_MOST = 0.15
@@ -81,23 +84,19 @@ class Bench:
         shutil.rmtree(place, ignore_errors=True)
 
     def loopback(self, server: str, pid: int, working_set_mib: int, rounds: int) -> None:
-        """GET of more than the daemon's RAM holds, so that its disk is read."""
-        command = [
-            self.kdn, "bench", "--json", "--kdn", "--address", server, "--server-pid", str(pid),
-            "--op", "get", "--sizes", f"{OBJECT_MIB}MiB", "--connections", "4",
-            "--working-set", f"{working_set_mib}MiB", "--rounds", str(rounds),
-        ]
-        for text in _output(command).splitlines():
-            line = json.loads(text)
-            if line["kind"] in ("run", "sample"):
-                self._add({**line, "target": "loopback", "command": " ".join(command)})
+        """Through the daemon; the working set is more than its RAM holds."""
+        objects = working_set_mib // OBJECT_MIB
+        stored = disk_loopback.measure("put", server, pid, objects, 0.0)
+        self._add({**stored, "target": "loopback", "round": 1})
+        for number in range(1, rounds + 1):
+            read = disk_loopback.measure("get", server, pid, objects, LOOPBACK_SECONDS)
+            self._add({**read, "target": "loopback", "round": number})
 
     def _add(self, line: dict[str, Any]) -> None:
         self.lines.append(line)
         speed = line.get("gigabytes_per_second")
         if speed is not None:
-            operation = line.get("operation", "get")
-            print(f"{line['target']:<9} {operation:<4} {speed:>8.3f} GB/s", flush=True)
+            print(f"{line['target']:<9} {line['operation']:<4} {speed:>8.3f} GB/s", flush=True)
 
 
 def _output(command: list[str]) -> str:

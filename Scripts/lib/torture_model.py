@@ -50,6 +50,7 @@ class Record:
     ceiling: int = 0
     # The version that must be there, from its acknowledgement until the end of its TTL.
     durable: int = 0
+    durable_since: float = 0.0
     durable_until: float = float("inf")
     # How much everybody had stored when it was published last: what is old may be reclaimed.
     stored_at: int = 0
@@ -91,8 +92,9 @@ class Record:
             self.over_at[version] = now + self.ttl_ms / 1000
 
     def promise(self, version: int, began: float, stored: int) -> None:
-        """The version was acknowledged as durable, at a time when `stored` bytes had been sent."""
+        """The version was acknowledged as durable; `stored` bytes had been sent when it was put."""
         self.durable = version
+        self.durable_since = began
         self.stored_at = stored
         self.durable_until = began + self.ttl_ms / 1000 if self.ttl_ms else float("inf")
 

@@ -71,7 +71,12 @@ class Reader:
         must = record.must_be_there(time.monotonic(), self.book.stored_bytes, self.window)
         # Others' keys may be purged between the answer and this look.
         if is_own and must and cause not in TRANSIENT:
-            self.book.fault("lost", f"{record.name!r} v{record.durable}: {cause!r} while it ran")
+            since = (self.book.stored_bytes - record.stored_at) >> 10
+            self.book.fault(
+                "lost",
+                f"{record.name!r} v{record.durable}, {record.byte_count} bytes, ttl"
+                f" {record.ttl_ms}: {cause!r} while it ran; {since} KiB stored since",
+            )
 
     def get_ranges(self) -> None:
         record = self.random.choice(self.some_records(2))

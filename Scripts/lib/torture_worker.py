@@ -80,8 +80,17 @@ class Worker(Reader):
             self.random.choices(self.actions, self.weights)[0]()
         except ServerError as error:
             self.expect(error)
-        except DeadlineExceeded:
-            self.book.add("timeouts")
+        except DeadlineExceeded as error:
+            self.book.fault("other", f"no answer in {CALL_SECONDS} s: {error}; {self.numbers()}")
+
+    def numbers(self) -> str:
+        """What the daemon says of itself on another connection."""
+        try:
+            with Client(*self.raw, timeout=5.0) as client:
+                stats = client.stats()
+        except Exception as error:  # noqa: BLE001: whatever it is, it is what there is to tell.
+            return f"no STATS either: {error!r}"
+        return f"STATS {stats.get('disk')} {stats.get('pool')} {stats.get('connections')}"
 
     def expect(self, error: Exception | None) -> None:
         if not isinstance(error, ServerError) or error.status not in EXPECTED:
@@ -138,12 +147,20 @@ class Worker(Reader):
             return self.refused(record, version, result.error)
         must = record.must_be_there(now, self.book.stored_bytes, self.window)
         if must and result.state == "published":
-            self.book.fault("lost", f"{record.name!r} v{version} was stored anew")
+            since = (self.book.stored_bytes - record.stored_at) >> 10
+            self.book.fault(
+                "lost",
+                f"{record.name!r} v{version}, {record.byte_count} bytes, ttl {record.ttl_ms}, was"
+                f" stored anew; {since} KiB stored since, {now - record.durable_since:.3f} s",
+            )
         record.end_put(version, result.state, now)
         # How long what was present will last nobody has said.
         if durability == "disk" and (result.state == "published" or not record.ttl_ms):
-            if result.state == "published" or record.durable == 0:
+            # What was present stays where it was written: its turn to be reclaimed is as near.
+            if result.state == "published":
                 record.promise(version, began, stored)
+            elif record.durable == 0:
+                record.promise(version, began, record.stored_at)
         elif result.state == "published":
             record.stored_at = stored
         self.book.add(f"acked_{durability}")

@@ -1,3 +1,5 @@
+internal import Glibc
+
 /// Page-aligned memory of our own, zeroed; freed with the last reference.
 // Safe because: the pointer never changes, and who writes when is the owner's business.
 @safe package final class PageBuffer: @unchecked Sendable {
@@ -11,7 +13,7 @@
     precondition(byteCount > 0, "a buffer has bytes")
     self.byteCount = (byteCount + 4095) & ~4095
     unsafe base = .allocate(byteCount: self.byteCount, alignment: 4096)
-    _ = unsafe base.initializeMemory(as: UInt8.self, repeating: 0, count: self.byteCount)
+    unsafe memset(base, 0, self.byteCount)
   }
 
   deinit { unsafe base.deallocate() }

@@ -53,6 +53,10 @@ package final class Fetch: Sendable {
     var heldBytes = 0
     var readBytes = 0
     var isPursued = false
+    /// Nothing can be done before others give back memory.
+    var isParked = false
+    /// When waiting for that ends.
+    var roomDeadline: Instant?
     /// Something ended since the deferred were tried last.
     var hasNews = true
     var isCancelled = false
@@ -130,6 +134,26 @@ extension Fetch {
     state.withLock { $0.deliver(outcome, for: key) }
   }
 
+  /// Lets reads wait until others give back memory; false if that has taken too long already.
+  func park(_ keys: [ObjectKey], until deadline: Instant, now: Instant) -> Bool {
+    state.withLock { state in
+      let end = state.roomDeadline ?? deadline
+      guard now < end else { return false }
+      state.roomDeadline = end
+      state.isParked = true
+      if !state.isCancelled { state.deferred += keys }
+      return true
+    }
+  }
+
+  /// Lets reads that were parked be tried again.
+  func unpark() {
+    state.withLock { state in
+      state.isParked = false
+      state.hasNews = true
+    }
+  }
+
   /// What to do next; the caller does it and asks again until it may rest.
   ///
   /// A thread that comes first to it while another is at it may rest at once.
@@ -171,7 +195,7 @@ extension Fetch.State {
       defer { deferred = [] }
       return .begin(deferred)
     }
-    if reading == 0, !deferred.isEmpty {
+    if reading == 0, !deferred.isEmpty, !isParked {
       defer { deferred = [] }
       return .giveUp(deferred, heldBytes: heldBytes)
     }

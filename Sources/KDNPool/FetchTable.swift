@@ -78,6 +78,8 @@ struct FetchTable: Sendable {
   private var purges: [UInt64: Purge] = [:]
   private var lastPurge: UInt64 = 0
   private var prefetches = 0
+  /// Fetches that wait until others give back memory.
+  var parked: [Fetch] = []
   var counts = FetchStatistics()
 
   /// How many reads are under way.

@@ -40,6 +40,8 @@ package struct PoolConfiguration: Sendable {
   package var prefetchesMax = 64
   /// How long a read waits for a slower tier that is busy.
   package var readStallMilliseconds: UInt64 = 30_000
+  /// How long a read waits for others to give back memory.
+  package var roomWaitMilliseconds: UInt64 = 5_000
   /// When to ask again for durability that was refused as busy.
   package var durabilityRetryMilliseconds: UInt64 = 100
 

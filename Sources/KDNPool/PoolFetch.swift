@@ -9,8 +9,9 @@ extension Pool {
   /// Objects of `keys` that are in RAM are kept there for the fetch, so that its reads do not evict
   /// them. `notify` is called once, when the last read is over, outside all locks, on any thread,
   /// perhaps before this returns. Reads go into RAM, into staging memory if nothing in RAM can go.
-  /// What finds no room anywhere waits for other reads of the same fetch; when none is left it is
-  /// missed as `overCredit` if the fetch itself holds that much, else as `notReady`.
+  /// What finds no room anywhere waits for other reads of the same fetch. When none is left it is
+  /// missed as `overCredit` if the fetch itself holds that much; else it waits until others give
+  /// memory back, at most `roomWaitMilliseconds`, and is missed as `notReady` then.
   package func fetch(
     _ keys: [ObjectKey], in namespace: Namespace, notify: @escaping @Sendable () -> Void
   ) -> Fetch? {
@@ -72,20 +73,57 @@ extension Pool {
           _ = begin(key, in: fetch.namespace, for: fetch, backing)
         }
       case .giveUp(let keys, let heldBytes):
-        for key in keys {
-          fetch.noteReading()
-          giveUp(key, fetch, heldBytes: heldBytes, backing)
-        }
+        waitForRoom(keys, fetch, heldBytes: heldBytes, backing)
       }
       isFirst = false
     }
   }
 
-  private func giveUp(_ key: ObjectKey, _ fetch: Fetch, heldBytes: Int, _ backing: Backing) {
-    let byteCount = backing.held(key, in: fetch.namespace)?.byteCount ?? 0
-    let cause: MissCause = heldBytes >= max(byteCount, 1) ? .overCredit : .notReady
+  /// Gives up what the fetch itself leaves no room for, and lets the rest wait for others.
+  private func waitForRoom(
+    _ keys: [ObjectKey], _ fetch: Fetch, heldBytes: Int, _ backing: Backing
+  ) {
+    let now = clock.now()
+    let end = now.advanced(milliseconds: configuration.roomWaitMilliseconds)
+    var waiting: [ObjectKey] = []
+    for key in keys {
+      let byteCount = max(backing.held(key, in: fetch.namespace)?.byteCount ?? 0, 1)
+      if heldBytes >= byteCount {
+        giveUp(key, fetch, .overCredit, backing)
+      } else if arena.canEverHold(byteCount: byteCount)
+        || backing.staging?.canEverHold(byteCount: byteCount) == true
+      {
+        waiting.append(key)
+      } else {
+        giveUp(key, fetch, .notReady, backing)
+      }
+    }
+    guard !waiting.isEmpty else { return }
+    if fetch.park(waiting, until: end, now: now) {
+      backing.fetches.withLock { $0.parked.append(fetch) }
+    } else {
+      for key in waiting { giveUp(key, fetch, .notReady, backing) }
+    }
+  }
+
+  private func giveUp(
+    _ key: ObjectKey, _ fetch: Fetch, _ cause: MissCause, _ backing: Backing
+  ) {
+    fetch.noteReading()
     backing.fetches.withLock { $0.counts.failed[cause, default: 0] += 1 }
     fetch.deliver(.missed(cause), for: key)
+  }
+
+  /// Tries again what waited for others to give memory back.
+  func retryParked(_ backing: Backing) {
+    let parked = backing.fetches.withLock { table in
+      defer { table.parked = [] }
+      return table.parked
+    }
+    for fetch in parked {
+      fetch.unpark()
+      pursue(fetch, backing)
+    }
   }
 
   /// Joins the read of an object or begins it; says whether it began one.

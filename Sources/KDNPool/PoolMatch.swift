@@ -5,8 +5,9 @@ extension Pool {
   /// all chunks before it are.
   ///
   /// Each part may be in RAM or in the slower tier. Not a use. A lease keeps what matched from
-  /// eviction until it is released, its owner ends, or its time is over, in the slower tier until its time is over; a purge or the end of a TTL takes
-  /// an object away all the same.
+  /// eviction until it is released, its owner ends, or its time is over; in the slower tier until
+  /// its time is over. A purge or the end of a TTL takes an object away all the same.
+  ///
   /// - Throws: `fault` without hashes or parts, `limit` beyond the owner's leases, `busy` if the
   ///   memory cap leaves no room to note the lease.
   package func match(

@@ -23,12 +23,22 @@ extension Pool {
     write(backing)
   }
 
+  /// Calls back once pins and their ends that came before survive a loss of power, as far as the
+  /// slower tier holds the objects; at once without one.
+  package func settle(completion: @escaping @Sendable (PoolRefusal?) -> Void) {
+    guard let backing else { return completion(nil) }
+    backing.tier.settle { result in
+      if case .success = result { completion(nil) } else { completion(.unavailable) }
+    }
+  }
+
   /// Does what is due in the slower tier at `now` and tries again what it was too busy for.
   package func tick(now: Instant) {
     guard let backing else { return }
     backing.tier.tick(now: now)
     retryWrites(backing)
     retryStalled(now: now, backing)
+    retryParked(backing)
     guard backing.tier.isReady, !backing.wasReady.exchange(true, ordering: .relaxed) else {
       return
     }

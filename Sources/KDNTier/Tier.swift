@@ -53,6 +53,9 @@ package protocol Tier: AnyObject, Sendable {
   /// Remembers a layout across restarts.
   func register(_ layout: Layout, in namespace: NamespaceName)
 
+  /// Calls back once pins, their ends and layouts that came before survive a loss of power.
+  func settle(completion: @escaping @Sendable (Result<Void, TierRefusal>) -> Void)
+
   /// Does what is due by the clock: group commits, ends of pins and holds.
   func tick(now: Instant)
   /// Ends all writing, leaves a checkpoint for the next start and gives the devices back.

@@ -9,7 +9,7 @@ struct KDNCommand: ParsableCommand {
 
   static let configuration = CommandConfiguration(
     commandName: "kdn",
-    abstract: "Asks a KDN daemon, and measures it.",
+    abstract: "Asks a KDN daemon, measures it, and looks into its directories.",
     discussion: """
       Exit codes: 0 done, 1 a miss or another negative answer, 2 an error, 64 wrong usage.
       """,
@@ -17,6 +17,7 @@ struct KDNCommand: ParsableCommand {
     subcommands: [
       PingCommand.self, InfoCommand.self, StatsCommand.self, PutCommand.self, GetCommand.self,
       ExistsCommand.self, MatchCommand.self, PinCommand.self, PurgeCommand.self,
+      FsckCommand.self, DumpCommand.self,
       BenchCommand.self, CeilingPeer.self,
     ])
 }

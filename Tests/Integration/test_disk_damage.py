@@ -153,16 +153,54 @@ def test_flipped_bits_anywhere_never_make_a_wrong_answer(filled, seed):
     check_same(client, [Key.opaque(b"x")], store(client, [Key.opaque(b"x")], 1000))
 
 
-@pytest.mark.parametrize("name", ["journal-0", "journal-1"])
-def test_a_damaged_journal_loses_no_object(filled, name):
+def damage_journal(filled, name):
     journal = filled.folder / name
     data = bytearray(journal.read_bytes())
     for offset in range(0, 64 * 1024, 512):
         data[offset] ^= 0x55
     journal.write_bytes(data)
-    with_way_out = filled.daemon
-    client = with_way_out.start()
-    check_same(client, filled.keys, filled.objects)
+
+
+def test_a_journal_that_was_never_begun_may_hold_anything(filled):
+    damage_journal(filled, "journal-1")
+    check_same(filled.daemon.start(), filled.keys, filled.objects)
+
+
+def test_without_its_journal_a_directory_is_not_believed(filled):
+    # What was purged cannot be told any more: better nothing than something that was purged.
+    damage_journal(filled, "journal-0")
+    client = filled.daemon.start()
+    assert hits_of(client, filled.keys, filled.objects) == 0
+    assert "journal is damaged" in filled.daemon.log
+    check_same(client, filled.keys[:1], store(client, filled.keys[:1], 1000))
+
+
+def newest_journal(folder: pathlib.Path) -> pathlib.Path:
+    """The journal that counts: its header names the higher epoch."""
+    journals = [folder / name for name in ("journal-0", "journal-1")]
+    return max(journals, key=lambda journal: journal.read_bytes()[8:16][::-1])
+
+
+@pytest.mark.parametrize("offset", [9, 4096 + 64], ids=["header", "first frame"])
+@pytest.mark.parametrize("purges", [12, 2200], ids=["first journal", "second journal"])
+def test_a_damaged_journal_never_brings_back_what_was_purged(tmp_path, offset, purges):
+    with disk_daemon(tmp_path / "disk") as daemon:
+        client = daemon.start()
+        kept, gone = names("kept", 5), names("gone", 10)
+        objects = store(client, [*kept, *gone], 20_000)
+        # Each purge is a frame of its own; many of them take the place of a whole journal.
+        for step in range(purges):
+            client.purge(keys=[gone[step % (len(gone) - 1)]])
+        client.purge(keys=gone[-1:])
+        daemon.end(clean=False)
+        flip(Place(newest_journal(daemon.paths[0]), offset))
+        client = daemon.start()
+        assert not any(client.exists(gone))
+        hits_of(client, kept, objects[: len(kept)])
+        assert "journal is damaged" in daemon.log
+        more = names("more", 5)
+        others = store(client, more, 20_000)
+        check_same(daemon.restart(False), more, others)
 
 
 def test_a_damaged_checkpoint_is_ignored(tmp_path):

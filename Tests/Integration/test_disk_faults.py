@@ -193,7 +193,7 @@ def test_with_two_devices_the_sound_one_goes_on(tmp_path, lying):
                 kept.append(index)
             except ServerError:
                 lost += 1
-        assert 1 <= lost <= 8, "only what was on its way to the failing device"
+        assert lost <= 8, "at most what was on its way to the failing device"
         states = {row["path"]: row["state"] for row in daemon.disk()["directories"]}
         assert states == {str(lying.path): "failed", str(tmp_path / "sound"): "serving"}
         lying.clear()

@@ -20,6 +20,22 @@ struct FetchRaceTests {
     #expect(tiers.pool.statistics.diskHits == 16)
   }
 
+  @Test func whoComesJustWhenAReadEndsFindsTheObjectInRAM() throws {
+    let tiers = try TwoTiers()
+    tiers.putBelow(1)
+    let (first, _) = tiers.fetch([1])
+    // The second has looked into RAM twice in vain when the read of the first ends.
+    tiers.tier.set { state in
+      state.onFind = {
+        tiers.tier.set { $0.onFind = { tiers.tier.endRead() } }
+      }
+    }
+    let (second, told) = tiers.fetch([1])
+    #expect(told.number == 1 && tiers.tier.count("read") == 1)
+    #expect(tiers.take(1, from: first) == .filled(1))
+    #expect(tiers.take(1, from: second) == .filled(1))
+  }
+
   @Test func sixteenThreadsThatWantTheSameObjectsCauseOneReadOfEach() throws {
     let tiers = try TwoTiers(kibibytes: 1024)
     for number in 1...25 { tiers.putBelow(number) }

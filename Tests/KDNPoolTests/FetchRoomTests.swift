@@ -75,16 +75,38 @@ struct FetchRoomTests {
     #expect(tiers.take(3, from: fetch) == .filled(3))
   }
 
-  @Test func withoutRoomAndWithoutHopeAFetchEndsAtOnce() throws {
+  @Test func withoutRoomAFetchWaitsForOthersButNotForEver() throws {
     let tiers = try TwoTiers(kibibytes: 64)
     try tiers.store(1)
     try tiers.store(2)
-    tiers.pinAll(1...2)
+    tiers.tier.endWrites()
+    tiers.pinAll(1...2, milliseconds: 60_000)
     tiers.putBelow(3)
     let (fetch, told) = tiers.fetch([3])
+    #expect(told.number == 0 && fetch?.isDone == false)
+    tiers.fixture.clock.advance(milliseconds: 4_999)
+    tiers.pool.tick(now: tiers.fixture.clock.now())
+    #expect(told.number == 0)
+    tiers.fixture.clock.advance(milliseconds: 1)
+    tiers.pool.tick(now: tiers.fixture.clock.now())
     #expect(told.number == 1 && fetch?.isDone == true)
     #expect(tiers.take(3, from: fetch) == .missed(.notReady))
     #expect(tiers.tier.count("read") == 0)
+  }
+
+  @Test func aFetchThatWaitsForRoomReadsOnceOthersGiveItBack() throws {
+    let tiers = try TwoTiers(kibibytes: 64)
+    try tiers.store(1)
+    try tiers.store(2)
+    tiers.tier.endWrites()
+    tiers.pinAll(1...2)
+    tiers.putBelow(3)
+    let (fetch, told) = tiers.fetch([3])
+    tiers.fixture.clock.advance(milliseconds: 1_001)
+    tiers.pool.tick(now: tiers.fixture.clock.now())
+    tiers.tier.endRead()
+    #expect(told.number == 1)
+    #expect(tiers.take(3, from: fetch) == .filled(3))
   }
 
   @Test func anObjectLargerThanTheArenaEvictsNobody() throws {

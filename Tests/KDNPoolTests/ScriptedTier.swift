@@ -64,6 +64,9 @@ final class ScriptedTier: Tier {
     var pendingDurable: [@Sendable () -> Void] = []
     var pins: [Name: UInt64] = [:]
     var holds: [Name: Instant] = [:]
+    /// What the test does, once, when it is asked to find an object or to purge.
+    var onFind: (@Sendable () -> Void)?
+    var onPurge: (@Sendable () -> Void)?
     /// Everything that it was asked, in order, by a word.
     var log: [String] = []
   }
@@ -73,6 +76,15 @@ final class ScriptedTier: Tier {
   func count(_ word: String) -> Int { state.withLock { $0.log.count { $0 == word } } }
 
   private func note(_ word: String) { state.withLock { $0.log.append(word) } }
+
+  private func act(_ part: WritableKeyPath<State, (@Sendable () -> Void)?> & Sendable) {
+    let act = state.withLock { state in
+      let act = state[keyPath: part]
+      state[keyPath: part] = nil
+      return act
+    }
+    act?()
+  }
 
   // MARK: What the pool asks
 
@@ -89,6 +101,7 @@ final class ScriptedTier: Tier {
 
   func find(_ key: ObjectKey, in namespace: NamespaceName) -> TierFinding {
     let name = Name(namespace: namespace, key: key)
+    act(\.onFind)
     return state.withLock { state in
       state.log.append("find")
       guard state.isReady else { return .notReady }
@@ -181,6 +194,7 @@ final class ScriptedTier: Tier {
     _ scope: TierPurge, in namespace: NamespaceName, counted: Set<ObjectKey>,
     completion: @escaping @Sendable (Result<(objects: Int, bytes: Int), TierRefusal>) -> Void
   ) {
+    act(\.onPurge)
     let end = state.withLock { state -> @Sendable () -> Void in
       state.log.append("purge")
       state.purges.append(Purge(namespace: namespace, scope: scope))
@@ -225,110 +239,15 @@ final class ScriptedTier: Tier {
     state.withLock { $0.layouts[namespace, default: []].append(layout) }
   }
 
+  func settle(completion: @escaping @Sendable (Result<Void, TierRefusal>) -> Void) {
+    note("settle")
+    completion(.success(()))
+  }
+
   func tick(now: Instant) { note("tick") }
 
   func close(completion: @escaping @Sendable () -> Void) {
     note("close")
     completion()
-  }
-}
-
-extension ScriptedTier {
-  // MARK: What the test says
-
-  func set(_ change: (inout State) -> Void) { state.withLock { change(&$0) } }
-
-  /// Puts an object in as if an earlier run had written it.
-  func put(_ facts: ObjectFacts, fill: UInt8) {
-    let bytes = [UInt8](repeating: fill, count: facts.byteCount)
-    state.withLock {
-      $0.stored[Name(namespace: facts.namespace, key: facts.key)] = Stored(
-        facts: facts, bytes: bytes, isDurable: true)
-    }
-  }
-
-  var pendingReads: Int { state.withLock { $0.pendingReads.count } }
-  var pendingWrites: [ObjectKey] { state.withLock { $0.pendingWrites.map(\.facts.key) } }
-  var storedKeys: Set<ObjectKey> { state.withLock { Set($0.stored.keys.map(\.key)) } }
-
-  func pin(of key: ObjectKey) -> UInt64? {
-    state.withLock { state in state.pins.first { $0.key.key == key }?.value }
-  }
-
-  /// Ends the oldest read that is under way, whole unless `reading` says otherwise.
-  func endRead(_ reading: TierReading? = nil) {
-    let read = state.withLock { state in
-      state.pendingReads.isEmpty ? nil : state.pendingReads.removeFirst()
-    }
-    guard let read else { return }
-    if let reading { read.completion(reading) } else { finish(read) }
-  }
-
-  func endReads() { while pendingReads > 0 { endRead() } }
-
-  /// Ends the oldest write that is under way, well unless `refusal` says otherwise.
-  func endWrite(_ refusal: TierRefusal? = nil) {
-    let write = state.withLock { state in
-      state.pendingWrites.isEmpty ? nil : state.pendingWrites.removeFirst()
-    }
-    guard let write else { return }
-    if let refusal { write.completion(.failure(refusal)) } else { finish(write) }
-  }
-
-  func endWrites() { while !pendingWrites.isEmpty { endWrite() } }
-
-  func endPurges() {
-    let ends = state.withLock { state in
-      let ends = state.pendingPurges
-      state.pendingPurges = []
-      return ends
-    }
-    for end in ends { end() }
-  }
-
-  /// Drops all that is under way, without an answer.
-  func forgetPending() {
-    let dropped = state.withLock { state in
-      let dropped = state
-      state = State()
-      return dropped
-    }
-    withExtendedLifetime(dropped) {}
-  }
-
-  private func finish(_ write: Write) {
-    let buffer = UnsafeRawBufferPointer(start: write.bytes.base, count: write.bytes.byteCount)
-    let stored = Stored(facts: write.facts, bytes: Array(buffer), isDurable: write.isDurable)
-    let isStored = state.withLock { state in
-      // What was purged on its way is gone.
-      let purges = state.purges[write.purgeCount...]
-      guard
-        !purges.contains(where: {
-          $0.namespace == write.facts.namespace && Self.covers($0.scope, write.facts)
-        })
-      else { return false }
-      let name = Name(namespace: write.facts.namespace, key: write.facts.key)
-      if state.stored[name] == nil { state.stored[name] = stored }
-      if write.isDurable { state.stored[name]?.isDurable = true }
-      return true
-    }
-    write.completion(isStored ? .success(()) : .failure(.gone))
-  }
-
-  private func finish(_ read: Read) {
-    let stored = state.withLock { $0.stored[read.name] }
-    guard let stored else { return read.completion(.missed(.evicted)) }
-    UnsafeMutableRawBufferPointer(start: read.room.base, count: read.room.byteCount)
-      .copyBytes(from: stored.bytes)
-    read.completion(.whole(stored.facts))
-  }
-
-  private static func covers(_ scope: TierPurge, _ facts: ObjectFacts) -> Bool {
-    switch scope {
-    case .keys(let keys): keys.contains(facts.key)
-    case .chunks(let hashes): facts.key.kind == .layout && hashes.contains(facts.key.hash)
-    case .layouts(let layouts): layouts.contains(facts.key.layout)
-    case .before(let generation): facts.generation < generation
-    }
   }
 }

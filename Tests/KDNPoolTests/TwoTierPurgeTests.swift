@@ -101,6 +101,22 @@ struct TwoTierPurgeTests {
     #expect(!tiers.isInRAM(2) && tiers.fixture.arena.statistics.allocatedBytes == 0)
   }
 
+  @Test func aReadThatBeginsAndEndsWhileThePurgeIsOnItsWayBringsNothingBack() throws {
+    let tiers = try TwoTiers(prepare: { $0.set { $0.reads = .atOnce } })
+    tiers.putBelow(1)
+    let taken = Box<Taken?>(nil)
+    // RAM has dropped it already, the tier has not.
+    tiers.tier.set { state in
+      state.onPurge = {
+        let (fetch, _) = tiers.fetch([1])
+        taken.set(tiers.take(1, from: fetch))
+      }
+    }
+    tiers.fixture.purge(.keys([tiers.key(1)]))
+    #expect(taken.value == .missed(.purged))
+    #expect(!tiers.isInRAM(1) && !tiers.fixture.has(1))
+  }
+
   @Test func aPurgeOfOtherKeysLeavesAReadAlone() throws {
     let tiers = try TwoTiers()
     tiers.putBelow(1)

@@ -190,6 +190,17 @@ struct CheckDamageTests {
     #expect(report.findings.isEmpty && report.notes.isEmpty)
   }
 
+  @Test("a frame that leaves others out is not read, and nothing is believed")
+  func skippedFrame() throws {
+    let log = try Self.sound()
+    let frame = JournalFrame(epoch: 1, index: 4, entries: [])
+    log.storage["journal-0"].put(frame.blocks, at: 4 * 4096)
+    let report = try log.check()
+    #expect(
+      report.findings.map(\.line) == ["journal-0 4 malformed", "journal-0 4 journal_cut"])
+    #expect(report.live.isEmpty)
+  }
+
   @Test("a record of a generation that the journal does not know is found, and not live")
   func generationAhead() throws {
     var log = try Self.sound()

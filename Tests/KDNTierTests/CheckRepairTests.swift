@@ -31,6 +31,24 @@ struct CheckRepairTests {
     #expect(purges == 2)
   }
 
+  @Test("more damaged objects than one frame holds are purged in several")
+  func manyDamagedObjects() throws {
+    var log = try CheckDamageTests.sound()
+    for segment in 0..<6 {
+      let objects = try (0..<50).map {
+        try LogBuilder.object("\(segment)-\($0)", byteCount: 100)
+      }
+      let (name, records) = log.segment(objects)
+      for record in records { log.storage[name].flip(record.blockIndex * 4096 + 600) }
+    }
+    #expect(try LogRepair(log.storage, after: log.check()).purged.count == 300)
+    let after = try log.check()
+    #expect(after.findings.isEmpty)
+    #expect(after.live.map(\.header.sequence) == [1, 2])
+    #expect(after.totals.journalFrames == 5)
+    #expect(after.totals.deadRecords == 300)
+  }
+
   @Test("an object that is stored again after the repair counts")
   func storedAgain() throws {
     var log = try CheckDamageTests.sound()
@@ -94,7 +112,11 @@ struct CheckRepairTests {
     log.storage[Damage.segment].flip(4096 + 5511)
     let report = try log.check()
     #expect(report.damaged.count == 1)
-    #expect(throws: CheckFault.self) { try LogRepair(log.storage, after: report) }
+    let fault = #expect(throws: CheckFault.self) { try LogRepair(log.storage, after: report) }
+    guard case .beyondRepair = fault else {
+      Issue.record("\(String(describing: fault))")
+      return
+    }
     #expect(try log.check().totals.journalFrames == 15)
   }
 

@@ -83,13 +83,15 @@ struct CheckTests {
     #expect(report.totals.deadRecords == 2)
   }
 
-  @Test("a former life of a file is not seen, however whole its records are")
-  func formerLife() throws {
+  @Test(
+    "a former life of a file is not seen, however whole its records are",
+    arguments: [(77, 5), (77, 0xABCD_0001), (1, 5)] as [(UInt64, UInt64)])
+  func formerLife(incarnation: UInt64, nonce: UInt64) throws {
     var log = LogBuilder()
     let (name, _) = log.segment([try LogBuilder.object("a"), try LogBuilder.object("b")])
     let header = SegmentHeader(
-      incarnation: 77, nonce: 5, segmentBytes: LogBuilder.segmentBytes, directoryID: log.id,
-      openedAtMilliseconds: 0)
+      incarnation: incarnation, nonce: nonce, segmentBytes: LogBuilder.segmentBytes,
+      directoryID: log.id, openedAtMilliseconds: 0)
     log.storage[name].put(written(4096) { header.write(to: $0) }, at: 0)
     let report = try log.check()
     #expect(report.findings.isEmpty && report.notes.isEmpty)

@@ -68,7 +68,7 @@ package struct Setting: Sendable {
       "disk_write_budget", "0", "size", "Most bytes written unasked in a day; 0 for no limit."),
     Setting(
       "disk_write_delay_ms", "200", "milliseconds",
-      "What is written to disk unasked survives a loss of power this soon, if the device keeps up."),
+      "What is written to disk unasked survives a power loss this soon, if the device keeps up."),
     Setting(
       "disk_write_behind", "256MiB", "size",
       "Most bytes of objects that wait for the device or are being written."),

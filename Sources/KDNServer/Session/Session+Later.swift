@@ -40,6 +40,21 @@ extension Session {
     }
   }
 
+  /// PIN and UNPIN: answered once a crash cannot undo them.
+  func respondOnceSettled(
+    _ response: Response, _ id: UInt64, deadline: Instant, on loop: isolated Loop
+  ) {
+    let serial = answerLater(id, response.operation, deadline: deadline, on: loop)
+    let signal = LoopSignal(loop: loop, session: self)
+    context.pool.settle { refusal in
+      signal.raise { session, loop in
+        let answer: Result<Response, PoolRefusal> =
+          refusal.map { .failure($0) } ?? .success(response)
+        session.finish(id, serial, answer, now: loop.now())
+      }
+    }
+  }
+
   /// Tells those whose deadline has passed; what they asked for goes on.
   func expireReplies(_ now: Instant) {
     for (id, reply) in pendingReplies where reply.deadline <= now {

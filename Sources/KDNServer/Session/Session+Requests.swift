@@ -19,6 +19,8 @@ extension Session {
         try self.abort(abort)
         respond(.putAbort, id, now: now)
       case .purge(let purge): self.purge(purge, id, namespace, deadline: deadline, on: loop)
+      case .pin, .unpin:
+        respondOnceSettled(try answer(request, namespace), id, deadline: deadline, on: loop)
       default: respond(try answer(request, namespace), id, now: now)
       }
     } catch {

@@ -98,8 +98,8 @@ extension DiskReport.WriteBehind {
     waitingBytes = writes.waitingBytes + writes.leasedBytes
     let counts = writes.counts
     refusedTotal =
-      counts.declined + counts.overflows + counts.notAdmitted + counts.tooLarge + counts.failed
-      + counts.closing
+      counts.declined + counts.overflows + counts.overBudget + counts.notAdmitted
+      + counts.tooLarge + counts.failed + counts.closing
     unwrittenEvictionsTotal = counts.unwrittenEvictions
   }
 }

@@ -164,18 +164,32 @@ struct JournalReader {
 
   /// Reads it, or begins the first one if neither was ever begun.
   func read() throws(DiskError) -> Reading {
-    let epochs = [try epoch(of: files[0]), try epoch(of: files[1])]
-    guard let newest = epochs.compactMap({ $0 }).max(),
-      let active = epochs.firstIndex(of: newest)
+    let headers = [try header(of: files[0]), try header(of: files[1])]
+    guard let newest = headers.compactMap(\.epoch).max(),
+      let active = headers.firstIndex(where: { $0.epoch == newest })
     else { return try begin() }
+    var reading = try frames(of: active, epoch: newest)
+    if case .damaged = headers[1 - active] {
+      // Either the switch to that file did not end, or its header was lost since. Its frames were
+      // durable before the header was begun, and belong to what is known in both cases.
+      let other = try frames(of: 1 - active, epoch: newest + 1)
+      reading.entries += other.entries
+      reading.isDamaged = reading.isDamaged || other.isDamaged || other.state.nextIndex == 0
+      reading.state.epoch += 1
+      reading.state.nextBlock = reading.state.blockCount
+    }
+    return reading
+  }
+
+  private func frames(of number: Int, epoch: UInt64) throws(DiskError) -> Reading {
     var state = JournalState(files: files)
-    state.active = active
-    state.epoch = newest
+    state.active = number
+    state.epoch = epoch
     // What a killed process wrote may still be in the device's cache only: nothing is believed, and
     // nothing written behind it, before it is durable.
-    try files[active].synchronise()
-    let buffer = PageBuffer(byteCount: files[active].byteCount)
-    try files[active].read(at: 0, into: [buffer.span])
+    try files[number].synchronise()
+    let buffer = PageBuffer(byteCount: files[number].byteCount)
+    try files[number].read(at: 0, into: [buffer.span])
     var reading = Reading(state: state)
     readFrames(in: buffer, into: &reading)
     return reading
@@ -213,14 +227,26 @@ struct JournalReader {
     return try? unsafe JournalFrame.read(rest, epoch: state.epoch, index: state.nextIndex)
   }
 
-  private func epoch(of file: any BlockFile) throws(DiskError) -> UInt64? {
+  /// What stands at the beginning of a journal file.
+  private enum Header {
+    case begun(UInt64)
+    case never
+    case damaged
+
+    var epoch: UInt64? {
+      if case .begun(let epoch) = self { return epoch }
+      return nil
+    }
+  }
+
+  private func header(of file: any BlockFile) throws(DiskError) -> Header {
     let buffer = PageBuffer(byteCount: JournalHeader.byteCount)
     try file.read(at: 0, into: [buffer.span])
-    guard
-      let header = try? unsafe JournalHeader(reading: UnsafeRawBufferPointer(buffer.bytes)),
-      header.directoryID == directory
-    else { return nil }
-    return header.epoch
+    let bytes = unsafe UnsafeRawBufferPointer(buffer.bytes)
+    if let header = try? unsafe JournalHeader(reading: bytes), header.directoryID == directory {
+      return .begun(header.epoch)
+    }
+    return unsafe bytes.allSatisfy { $0 == 0 } ? .never : .damaged
   }
 
   private func begin() throws(DiskError) -> Reading {

@@ -64,6 +64,8 @@ struct DirectoryState: Sendable {
 
   var journal: JournalState
   var reclaim: Reclaim?
+  /// Segments passed over because their pinned records had no other place.
+  var spared: Set<Int> = []
   /// What may be written anew out of reclaimed segments.
   var allowance: ReinsertionAllowance
 
@@ -88,6 +90,12 @@ struct DirectoryState: Sendable {
 
   /// Segments that could still be begun: free files and files not made yet.
   var available: Int { free.count + (isFull ? 0 : max(0, segmentsMax - fileCount)) }
+
+  /// Whether there are, or can be made, too few usable segments for a log.
+  var isTooSmall: Bool {
+    let usable = slots.count { $0.state != .unusable }
+    return usable + (isFull ? 0 : max(0, segmentsMax - fileCount)) < DirectoryLayout.segmentsMin
+  }
 
   /// Bytes of all files.
   var usedBytes: Int {

@@ -124,9 +124,16 @@ extension DiskTier: Tier {
 
   package func register(_ layout: Layout, in namespace: NamespaceName) {
     change { state, _, _ in
-      guard !state.tenants.knows(layout, of: namespace) else { return }
+      // A larger one is legal and no use to anybody; its tenant registers it again.
+      guard !state.tenants.knows(layout, of: namespace),
+        layout.canonicalEncoding.count <= JournalEntry.layoutBytesMax
+      else { return }
       state.remember([.layout(namespace, layout)])
     }
+  }
+
+  package func settle(completion: @escaping @Sendable (Result<Void, TierRefusal>) -> Void) {
+    change { state, _, _ in state.whenJournalIsDurable(completion) }
   }
 
   package func tick(now: Instant) {

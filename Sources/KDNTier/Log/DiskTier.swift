@@ -110,13 +110,21 @@ package final class DiskTier: Sendable {
 
   // MARK: What engines did
 
+  /// Runs `body` with a work counted as ended.
+  private func hear(_ body: (inout LogState, _ now: Instant, _ wall: UInt64) -> Void) {
+    change { state, now, wall in
+      state.worksUnderWay -= 1
+      body(&state, now, wall)
+    }
+  }
+
   private func ended(_ event: LogEvent, _ result: Result<Void, DiskError>) {
     switch event {
     case .read(let directory, let reads, let buffers):
       let facts = zip(reads, buffers).map { read, buffer in
         result.isSuccess ? RecordCheck.facts(of: read, buffer) : nil
       }
-      change { state, now, _ in state.readEnded(directory, reads, facts, result, now: now) }
+      hear { state, now, _ in state.readEnded(directory, reads, facts, result, now: now) }
     case .victimFooterRead(let directory, let buffer):
       victimFooterRead(directory, buffer, result)
     case .victimRecordRead(let directory, let key, let header, let buffer):
@@ -124,11 +132,11 @@ package final class DiskTier: Sendable {
       let isRight =
         result.isSuccess
         && nonce.map { RecordCheck.isWhole(header, nonce: $0, in: buffer) } == true
-      change { state, now, _ in
+      hear { state, now, _ in
         state.victimRecordRead(directory, key, header, buffer, isRight: isRight, now: now)
       }
     default:
-      change { state, now, wall in state.ended(event, result, now: now, wall: wall) }
+      hear { state, now, wall in state.ended(event, result, now: now, wall: wall) }
     }
   }
 
@@ -138,13 +146,13 @@ package final class DiskTier: Sendable {
     let victim = look { state, _ -> SegmentSlot? in
       state.directories[directory].reclaim.map { state.directories[directory].slots[$0.slot] }
     }
-    guard let victim else { return }
+    guard let victim else { return hear { state, now, _ in state.pumpClosing(now: now) } }
     let records =
       result.isSuccess
       ? SegmentReader.headers(in: buffer, count: victim.recordCount, nonce: victim.nonce) {
         $0.incarnation == victim.incarnation
       } : nil
-    change { state, now, wall in
+    hear { state, now, wall in
       state.victimFooterRead(directory, records ?? [], result, now: now, wall: wall)
     }
   }

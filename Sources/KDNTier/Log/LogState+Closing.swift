@@ -31,7 +31,7 @@ extension LogState {
     let isSettled = directories.allSatisfy {
       !$0.isWritable || $0.busy.isEmpty && $0.journal.step == .idle && $0.journal.pending.isEmpty
     }
-    guard isSettled else { return }
+    guard isSettled, worksUnderWay == 0 else { return }
     if state.checkpointsLeft == nil {
       let targets = directories.indices.filter { directories[$0].isWritable }
       state.checkpointsLeft = targets.count

@@ -19,8 +19,10 @@ extension LogState {
     let state = directories[directory]
     guard isReady, state.available < 2, !state.isMaking,
       closing == nil || !state.queue.isEmpty,
-      let slot = state.slots.indices.filter({ state.slots[$0].state == .sealed })
-        .min(by: { state.slots[$0].incarnation < state.slots[$1].incarnation })
+      let slot = state.slots.indices.filter({
+        state.slots[$0].state == .sealed && !state.spared.contains($0)
+      })
+      .min(by: { state.slots[$0].incarnation < state.slots[$1].incarnation })
     else { return }
     let victim = state.slots[slot]
     directories[directory].reclaim = Reclaim(
@@ -45,25 +47,53 @@ extension LogState {
     }
     let candidates = candidates(records, wall: wall)
     let facts = facts(of: candidates)
+    guard var room = room(directory, for: zip(candidates, facts)) else {
+      return spare(directory, reclaim.slot, now: now)
+    }
     let keeps = configuration.reclaim.survivors(
       of: facts, bytesMax: directories[directory].allowance.next())
     reclaim.isReadingFooter = false
     reclaim.blocksLeft = 0
     var survivingBytes = 0
     for (place, candidate) in candidates.enumerated() {
-      guard keeps[place] else {
+      let blocks = candidate.header.blocksInReclaim
+      guard facts[place].isBound || keeps[place] && blocks <= room else {
         drop(candidate.key)
         counters.dropped += 1
         continue
       }
+      if !facts[place].isBound { room -= blocks }
       survivingBytes += candidate.header.recordBytes
       reclaim.survivors.append(candidate)
       reclaim.copied.append(candidate.key)
-      reclaim.blocksLeft += candidate.header.blocksInReclaim
+      reclaim.blocksLeft += blocks
     }
     directories[directory].allowance.spend(survivingBytes)
     directories[directory].reclaim = reclaim
     if records.isEmpty { dropAll(directory, in: reclaim.slot) }
+    pump(directory, now: now)
+  }
+
+  /// Blocks that survivors beside the bound ones may take; nil if not even those have room.
+  ///
+  /// A segment that can be begun holds all survivors of another one. Without one, as after a crash
+  /// in the middle of reclaiming, there is but the rest of the open one.
+  private func room(
+    _ directory: Int,
+    for records: some Sequence<((key: DiskKey, header: RecordHeader), ReclaimFacts)>
+  ) -> Int? {
+    let state = directories[directory]
+    guard state.available == 0 else { return .max }
+    let rest = state.open.map { state.slots[$0].blocksLeft } ?? 0
+    let bound = records.reduce(0) { $0 + ($1.1.isBound ? $1.0.header.blocksInReclaim : 0) }
+    return bound <= rest ? rest - bound : nil
+  }
+
+  /// Leaves a segment whose pinned records have no other place, and looks for another one.
+  private mutating func spare(_ directory: Int, _ slot: Int, now: Instant) {
+    directories[directory].slots[slot].state = .sealed
+    directories[directory].spared.insert(slot)
+    directories[directory].reclaim = nil
     pump(directory, now: now)
   }
 
@@ -181,6 +211,7 @@ extension LogState {
     directories[directory].reclaim?.copied = []
     guard directories[directory].slots[slot].readers == 0 else { return }
     directories[directory].reclaim = nil
+    directories[directory].spared = []
     if directories[directory].hasFullSize(slot) {
       directories[directory].slots[slot].state = .free
       directories[directory].free.append(slot)

@@ -120,7 +120,12 @@ extension LogState {
   /// Begins to serve once all directories are known.
   private mutating func endRecovery(now: Instant, wall: UInt64) {
     guard !isReady, directories.allSatisfy({ $0.phase != .recovering }) else { return }
-    for directory in directories.indices { sortSegments(directory) }
+    for directory in directories.indices {
+      sortSegments(directory)
+      guard directories[directory].isTooSmall else { continue }
+      let error = DiskError(call: "recovery", file: "segments", code: 0)
+      quarantine(directory, error, now: now)
+    }
     isReady = true
     reserveSequences()
     let purges = waitingPurges
@@ -157,8 +162,7 @@ extension LogState {
       directories[directory].slots[$0].incarnation < directories[directory].slots[$1].incarnation
     }
     if let last {
-      directories[directory].slots[last].state = .open
-      directories[directory].open = last
+      goOn(with: last, directory)
     }
     while directories[directory].fileCount > directories[directory].segmentsMax {
       guard let slot = removable(directory) else { break }
@@ -168,6 +172,23 @@ extension LogState {
       }
       removeFile(directory, slot)
     }
+  }
+
+  /// Opens a segment of an earlier run again.
+  ///
+  /// A trailer that was begun there and never made durable must not outlive what is written now:
+  /// with the sectors of a later footer it could look whole. So it is overwritten first, in the
+  /// place of the header's write: nothing in the segment counts as durable before that is.
+  private mutating func goOn(with slot: Int, _ directory: Int) {
+    directories[directory].slots[slot].state = .open
+    directories[directory].slots[slot].isHeaderWritten = false
+    directories[directory].slots[slot].writesInFlight += 1
+    directories[directory].open = slot
+    let file = directories[directory].slots[slot].file
+    let zeros = PageBuffer(byteCount: diskBlockBytes)
+    submit(
+      directory, .write(file, at: file.byteCount - diskBlockBytes, from: [zeros.span]),
+      .headerWritten(directory: directory, slot: slot, zeros))
   }
 
   /// Has a file removed; its slot is used no more.

@@ -71,7 +71,7 @@ extension LogState {
       let path = directories[directory].storage.path
       report(.error(path: path, error))
       report(.full(path: path, segments: directories[directory].fileCount))
-      if directories[directory].fileCount < DirectoryLayout.segmentsMin {
+      if directories[directory].isTooSmall {
         quarantine(directory, error, now: now)
       }
     }
@@ -198,6 +198,7 @@ extension LogState {
       quarantine(directory, error, now: now)
       return pump(directory, now: now)
     }
+    guard directories[directory].isWritable else { return pumpClosing(now: now) }
     submit(
       directory, .synchronise(directories[directory].slots[slot].file),
       .footerSynchronised(directory: directory, slot: slot))

@@ -13,6 +13,7 @@ extension LogState {
       return finish { completion(.failure(.gone)) }
     }
     if let present = live(key, wall: wall) {
+      note(key)
       return join(present, isDurable: isDurable, now: now, completion: completion)
     }
     guard queuedBytes + facts.byteCount <= configuration.queuedWriteBytesMax || queuedBytes == 0
@@ -41,6 +42,7 @@ extension LogState {
     guard let entry = live(key, wall: wall) else {
       return finish { completion(.failure(.gone)) }
     }
+    note(key)
     join(entry, isDurable: true, now: now, completion: completion)
   }
 
@@ -216,7 +218,8 @@ extension LogState {
       write.source = .none
       markReadable(write.key, sequence)
     }
-    for completion in waiting { finish { completion(.success(())) } }
+    let isHere = write.original != nil || index[write.key]?.sequence == sequence
+    for completion in waiting { finish { completion(isHere ? .success(()) : .failure(.gone)) } }
     if directories[directory].slots[placed.slot].unsynced.isEmpty {
       directories[directory].slots[placed.slot].unsyncedSince = now
     }

@@ -15,6 +15,8 @@ struct LogState: Sendable {
   /// Sequences below are never given again, whatever of the segments can be read.
   var reservedSequence: UInt64 = 0
   var queuedBytes = 0
+  /// Works that engines were given and have not ended.
+  var worksUnderWay = 0
   /// Until when, in this run, records are kept from being reclaimed.
   var holds: [DiskKey: Instant] = [:]
   var heldBytes = 0
@@ -71,6 +73,7 @@ struct LogState: Sendable {
   }
 
   mutating func submit(_ directory: Int, _ work: DiskWork, _ event: LogEvent) {
+    worksUnderWay += 1
     actions.append(.submit(directory: directory, work, event))
   }
 
@@ -95,7 +98,10 @@ struct LogState: Sendable {
       heldBytes -= index[key]?.byteCount ?? 0
     }
     endPins(wall: wall)
-    for directory in directories.indices { pump(directory, now: now) }
+    for directory in directories.indices {
+      directories[directory].spared = []
+      pump(directory, now: now)
+    }
   }
 
   private mutating func endPins(wall: UInt64) {

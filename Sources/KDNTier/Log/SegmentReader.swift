@@ -127,7 +127,7 @@ enum SegmentReader {
   ) throws(DiskError) -> [RecordHeader] {
     var records: [RecordHeader] = []
     let blockCount = file.byteCount / diskBlockBytes
-    let window = PageBuffer(byteCount: windowBytes)
+    let window = PageBuffer(byteCount: min(windowBytes, file.byteCount))
     var windowStart = 0
     var windowBlocks = 0
     var block = 1

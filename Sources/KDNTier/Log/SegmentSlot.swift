@@ -63,6 +63,12 @@ struct SegmentSlot: Sendable {
     lifeFirstSequence == 0 ? durableFirstSequence : min(durableFirstSequence, lifeFirstSequence)
   }
 
+  /// Blocks that records may still take, if each line in the footer is counted as a block.
+  var blocksLeft: Int {
+    let records = footer.count / RecordHeader.byteCount
+    return max(0, blockCount - nextBlock - SegmentTrailer.footerBlocks(records: records) - 1)
+  }
+
   /// Whether a record of `blocks` blocks, its line in the footer and the trailer still fit.
   func fits(blocks: Int) -> Bool {
     let records = footer.count / RecordHeader.byteCount + 1

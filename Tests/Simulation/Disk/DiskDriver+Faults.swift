@@ -3,7 +3,9 @@ import KDNTier
 
 extension DiskDriver {
   /// Whether a device has failed since the life began, other than by losing power.
-  var hasFailed: Bool { disk.directories.indices.contains { hasFailedReads($0) || hasFailedWrites($0) } }
+  var hasFailed: Bool {
+    disk.directories.indices.contains { hasFailedReads($0) || hasFailedWrites($0) }
+  }
 
   private func hasFailedReads(_ number: Int) -> Bool {
     disk.directories[number].readFailures > failuresBefore[number].read
@@ -81,10 +83,9 @@ extension DiskDriver {
       }
       // Without its first block nothing can be told of a segment.
       let isWhole = isUnreadable || sector < diskBlockBytes / SimulatedDisk.sectorBytes
-      for copy in model.copies.values.joined() {
-        if isWhole ? places.isIn(file, copy) : places.mayHold(copy, file, sector: sector) {
-          copy.isDamaged = true
-        }
+      for copy in model.copies.values.joined()
+      where isWhole ? places.isIn(file, copy) : places.mayHold(copy, file, sector: sector) {
+        copy.isDamaged = true
       }
     }
   }

@@ -19,7 +19,8 @@ extension DiskDriver {
       universe.keys[name.number], in: universe.namespaces[name.tenant], milliseconds: milliseconds)
     note("pin \(describe(name)): \(isPinned)")
     try expect(
-      isPinned == (copy != nil) || !isPinned && (hasFailed || !tier.isReady), "pin of \(describe(name)): \(isPinned)")
+      isPinned == (copy != nil) || !isPinned && (hasFailed || !tier.isReady),
+      "pin of \(describe(name)): \(isPinned)")
     if isPinned { model.pins[name] = now + milliseconds }
   }
 
@@ -34,7 +35,7 @@ extension DiskDriver {
     let wasPinned = tier.unpin(universe.keys[name.number], in: universe.namespaces[name.tenant])
     note("unpin \(describe(name)): \(wasPinned)")
     if let end = model.pins[name] {
-      if isThere, end > now, !scenario.hasClockJumps {
+      if isThere, end > now, !scenario.hasClockJumps, !hasFailed {
         try expect(wasPinned, "the pin of \(describe(name)) is not known")
       }
     } else if !scenario.hasClockJumps {

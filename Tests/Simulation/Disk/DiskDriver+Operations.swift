@@ -72,6 +72,7 @@ extension DiskDriver {
     var byteCount = scenario.byteCount(&random)
     var content = DiskContent.noise(random.number(below: DiskContent.noise.count - byteCount))
     if scenario.forgesOneIn > 0, random.isOne(in: scenario.forgesOneIn), let forged = forge() {
+      totals.forged += 1
       content = .forged(forged)
       byteCount = forged.count
     }
@@ -91,21 +92,9 @@ extension DiskDriver {
     return copy
   }
 
-  /// Blocks of a segment as they are now, as the payload of an attacker who can read the device.
   private func forge() -> [UInt8]? {
-    let files = disk.directories.flatMap(\.files).filter { $0.name.hasPrefix("segment") }
-    guard !files.isEmpty else { return nil }
-    let file = files[random.number(below: files.count)]
-    let count = (1 + random.number(below: 4)) * diskBlockBytes
-    let last = (file.byteCount - count) / diskBlockBytes
-    guard last >= 0 else { return nil }
-    for _ in 0..<4 {
-      // The front of a file is more likely to have been written.
-      let first = random.number(below: random.number(below: last + 1) + 1) * diskBlockBytes
-      let bytes = file.bytes(first..<first + count)
-      if bytes[0] != 0 { return bytes }
-    }
-    return nil
+    let forgery = DiskForgery(disk: disk, universe: universe)
+    return random.isOne(in: 2) ? forgery.copyOfBlocks() : forgery.records()
   }
 
   private func bytes(of copy: Copy) -> TierBytes? {

@@ -31,6 +31,7 @@ final class DiskDriver {
     var refusals: [String: Int] = [:]
     var foundAfterRecovery = 0
     var missedExcused = 0
+    var forged = 0
   }
 
   let scenario: DiskScenario
@@ -52,21 +53,28 @@ final class DiskDriver {
   /// Failures of each device before this life.
   var failuresBefore: [(read: Int, write: Int)] = []
 
-  init(seed: UInt64, scenario: DiskScenario, makeTier: @escaping MakeTier) throws {
+  init(
+    seed: UInt64, scenario: DiskScenario, arena: Arena, makeTier: @escaping MakeTier
+  ) throws {
     random = RandomSource(seed: seed)
     self.scenario = scenario
     self.makeTier = makeTier
     disk = SimulatedDisk(seed: random.next(), capacities: scenario.capacities)
     universe = try DiskUniverse()
     model = DiskModel(tenants: universe.namespaces.count)
-    // Slabs this small make extents of whole pages, which are written and read in place.
-    arena = try Arena(
-      ArenaConfiguration(
-        capacityBytes: 8 << 20, slabBytes: 8192, hugePages: .off, lockMemory: .off, numa: .off,
-        prefault: false))
+    self.arena = arena
     model.excuse = { [unowned self] in isExcused($0, $1) }
     guard scenario.watchesPlaces else { return }
     for directory in disk.directories { places.watch(directory) }
+  }
+
+  /// Memory for the objects of many runs.
+  static func makeArena() throws -> Arena {
+    // Slabs this small make extents of whole pages, which are written and read in place.
+    try Arena(
+      ArenaConfiguration(
+        capacityBytes: 8 << 20, slabBytes: 8192, hugePages: .off, lockMemory: .off, numa: .off,
+        prefault: false))
   }
 
   func expect(_ isSo: Bool, _ difference: @autoclosure () -> String) throws {
@@ -163,6 +171,7 @@ final class DiskDriver {
       advance(milliseconds: 200)
     }
     guard disk.isPowered else { return false }
+    for engine in engines { engine.allowShutDown() }
     try expect(answers.wait(), "close never ends")
     try drain()
     try expect(questions.isEmpty, "closed without an answer: \(questions.map(\.text))")
@@ -181,6 +190,7 @@ final class DiskDriver {
     let isKill = random.isOne(in: scenario.killsOneIn)
     disk.crash(isKill ? .kill : .powerLoss)
     if isKill { totals.kills += 1 } else { totals.powerLosses += 1 }
+    totals.missedExcused = model.tally.excused
     doubtUnread()
     model.endLife(isClosed: isClosed)
     decay()

@@ -48,6 +48,12 @@ struct DiskModel {
     }
   }
 
+  /// Counts what is missed; apart, for `excuse` looks into the model.
+  final class Tally {
+    /// Copies that may be missed only because something excuses it.
+    var excused = 0
+  }
+
   /// What is known of a tenant's generation.
   struct Generation {
     /// The last one that the tier said to be durable.
@@ -57,6 +63,7 @@ struct DiskModel {
   }
 
   private(set) var copies: [Name: [Copy]] = [:]
+  let tally = Tally()
   var generations: [Generation]
   /// Layouts that must be known, and those that may be.
   var layoutsKept: [Set<LayoutID>]
@@ -150,6 +157,7 @@ struct DiskModel {
       }
       copy.isPromised = false
       copy.isReadable = false
+      tally.excused += 1
     }
   }
 

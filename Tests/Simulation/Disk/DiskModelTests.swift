@@ -32,8 +32,9 @@ struct DiskModelTests {
   @Test("a broken promise is seen", arguments: ToyTier.Flaw.allCases)
   func flawIsSeen(_ flaw: ToyTier.Flaw) throws {
     let simulator = simulator(flaw)
+    let arena = try DiskDriver.makeArena()
     for seed: UInt64 in 1...60 {
-      let (_, error) = try simulator.run(seed: seed)
+      let (_, error) = try simulator.run(seed: seed, in: arena)
       guard let error else { continue }
       print("\(flaw): seed \(seed): \(error)")
       #expect(error is DiskDifference)
@@ -45,7 +46,7 @@ struct DiskModelTests {
   @Test("the same seed does the same")
   func seedsRepeat() throws {
     let traces = try (0..<2).map { _ in
-      try simulator(nil).run(seed: 7, isTraced: true).0.disk.trace ?? []
+      try simulator(nil).run(seed: 7, in: DiskDriver.makeArena(), isTraced: true).0.disk.trace ?? []
     }
     #expect(!traces[0].isEmpty && traces[0] == traces[1])
   }

@@ -65,7 +65,8 @@ final class DiskPlaces {
     var start = offset
     for piece in pieces {
       for block in stride(from: 0, to: piece.byteCount, by: diskBlockBytes) {
-        look(piece.base + block, header: start + block - diskBlockBytes, directory, file, large: true)
+        look(
+          piece.base + block, header: start + block - diskBlockBytes, directory, file, large: true)
         look(
           piece.base + block + SimulatedDisk.sectorBytes, header: start + block, directory, file,
           large: false)

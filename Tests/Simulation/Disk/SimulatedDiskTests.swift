@@ -1,3 +1,4 @@
+import KDNCore
 import KDNMemory
 import KDNTier
 import Synchronization
@@ -186,7 +187,7 @@ struct SimulatedDiskTests {
     for seed: UInt64 in 1...20 {
       let (disk, file) = try device(seed: seed)
       let engine = SimulatedEngine(disk: disk)
-      let order = Mutex<[Int]>([])
+      let order = Guarded<[Int]>([])
       let spans = (0..<3).map { span(UInt8($0 + 1)) }
       for number in 0..<3 {
         engine.submit(.write(file, at: number * block, from: [spans[number]])) { _ in

@@ -1,3 +1,4 @@
+import Dispatch
 import KDNCore
 import KDNTier
 import Synchronization
@@ -28,6 +29,7 @@ final class SimulatedEngine: DiskEngine, @unchecked Sendable {
   private var isDead = false
   /// Set from any thread: a tier ends its engines away from them.
   private let isShutDown = Atomic(false)
+  private let end = DispatchSemaphore(value: 0)
 
   init(disk: SimulatedDisk) { self.disk = disk }
 
@@ -47,8 +49,14 @@ final class SimulatedEngine: DiskEngine, @unchecked Sendable {
         work: work, completion: completion, stamp: disk.stamp, checksum: Self.checksum(of: work)))
   }
 
-  /// What was submitted is still done as the driver goes on.
-  func shutDown() { isShutDown.store(true, ordering: .sequentiallyConsistent) }
+  /// Waits until the driver, which is another thread, has had all done that was submitted.
+  func shutDown() {
+    isShutDown.store(true, ordering: .sequentiallyConsistent)
+    end.wait()
+  }
+
+  /// Lets `shutDown` return.
+  func allowShutDown() { end.signal() }
 
   /// Does one step of a work chosen at random; false if there is none.
   func step() -> Bool {
@@ -111,12 +119,14 @@ final class SimulatedEngine: DiskEngine, @unchecked Sendable {
       (file as? SimulatedFile)?.tear(at: offset, from: pieces)
     }
     jobs = []
+    allowShutDown()
   }
 
   private func checkOverlap(_ file: any BlockFile, _ offset: Int, _ pieces: [BlockSpan]) {
     let range = offset..<offset + pieces.reduce(0) { $0 + $1.byteCount }
     for job in jobs {
-      guard case .write(let other, let start, let spans) = job.work, other === file else { continue }
+      guard case .write(let other, let start, let spans) = job.work, other === file
+      else { continue }
       let end = start + spans.reduce(0) { $0 + $1.byteCount }
       guard range.overlaps(start..<end) else { continue }
       disk.violate("two writes under way to the same blocks of \(file.name), at \(offset)")

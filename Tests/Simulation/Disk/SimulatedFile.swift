@@ -1,3 +1,4 @@
+import Glibc
 import KDNTier
 
 /// A file whose sectors are volatile until they are synchronised.
@@ -35,8 +36,8 @@ final class SimulatedFile: BlockFile, @unchecked Sendable {
     let size = max(byteCount, diskBlockBytes)
     present = .allocate(byteCount: size, alignment: diskBlockBytes)
     durable = .allocate(byteCount: size, alignment: diskBlockBytes)
-    present.initializeMemory(as: UInt8.self, repeating: 0, count: size)
-    durable.initializeMemory(as: UInt8.self, repeating: 0, count: size)
+    memset(present, 0, size)
+    memset(durable, 0, size)
     states = .allocate(capacity: size / SimulatedDisk.sectorBytes)
     states.initialize(repeating: 0, count: size / SimulatedDisk.sectorBytes)
   }
@@ -61,7 +62,8 @@ final class SimulatedFile: BlockFile, @unchecked Sendable {
 
   func read(at offset: Int, into pieces: [BlockSpan]) throws(DiskError) {
     try check("pread", offset, pieces)
-    let isShort = directory.faults.shortRead > 0 && disk.random.isOne(in: directory.faults.shortRead)
+    let shortOneIn = directory.faults.shortRead
+    let isShort = shortOneIn > 0 && disk.random.isOne(in: shortOneIn)
     let fate = try disk.fate(failingOneIn: directory.faults.read)
     disk.note { "read \(directory.path)/\(name) at \(offset): \(fate)" }
     let total = pieces.reduce(0) { $0 + $1.byteCount }

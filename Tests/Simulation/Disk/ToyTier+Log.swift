@@ -96,7 +96,8 @@ extension ToyTier {
     let number = catalogue.add(event)
     let buffer = PageBuffer(byteCount: whole)
     if let bytes { (buffer.base + diskBlockBytes).copyMemory(from: bytes.base, byteCount: count) }
-    let sum = Checksum(of: UnsafeRawBufferPointer(start: buffer.base + diskBlockBytes, count: count))
+    let payload = UnsafeRawBufferPointer(start: buffer.base + diskBlockBytes, count: count)
+    let sum = Checksum(of: payload)
     let words = [Self.magic, chain, UInt64(number), UInt64(count), sum.value]
     for (index, word) in words.enumerated() {
       buffer.base.storeBytes(of: word, toByteOffset: index * 8, as: UInt64.self)
@@ -199,6 +200,10 @@ extension ToyTier {
     append(.layout(layout, namespace), nil, place: nil, isDurable: false) { _ in }
   }
 
+  func settle(completion: @escaping @Sendable (Result<Void, TierRefusal>) -> Void) {
+    completion(.success(()))
+  }
+
   func pin(_ key: ObjectKey, in namespace: NamespaceName, milliseconds: UInt64) -> Bool {
     guard case .held = find(key, in: namespace) else { return false }
     let end = now + milliseconds
@@ -216,8 +221,7 @@ extension ToyTier {
   }
 
   func close(completion: @escaping @Sendable () -> Void) {
-    append(.purge(.keys([]), catalogueName), nil, place: nil, isDurable: true) { [self] _ in
-      engine.shutDown()
+    append(.purge(.keys([]), catalogueName), nil, place: nil, isDurable: true) { _ in
       completion()
     }
     isClosed = true
