@@ -107,7 +107,7 @@ let package = Package(
     .testTarget(
       name: "KDNServerTests",
       dependencies: [
-        "KDNServer", "KDNClient", "KDNPool", "KDNTransport", "KDNWire", "KDNCore", log,
+        "KDNServer", "KDNClient", "KDNPool", "KDNTier", "KDNTransport", "KDNWire", "KDNCore", log,
       ],
       swiftSettings: tests),
     .testTarget(

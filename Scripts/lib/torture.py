@@ -52,11 +52,14 @@ FULL = Kind("full", 128, 120, 4, 0.15, float("inf"))
 class Torture:
     """All loops of one run."""
 
-    def __init__(self, loops: int, seed: int, lies: bool, folder: pathlib.Path) -> None:
+    def __init__(
+        self, loops: int, seed: int, lies: bool, folder: pathlib.Path, keep: pathlib.Path | None
+    ) -> None:
         self.loops = loops
         self.seed = seed
         self.lies = lies
         self.folder = folder
+        self.keep = keep
         self.book = Book(Pattern(seed))
         self.counts: Counter[str] = Counter()
 
@@ -75,6 +78,8 @@ class Torture:
                     self.book.fault("other", repr(error))
                 if self.book.faults:
                     self.print_faults(place, kind)
+                    if self.keep is not None:
+                        place.keep(self.keep)
             number += 1
         return self.print_totals()
 
@@ -217,6 +222,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=None)
     parser.add_argument("--lying", action="store_true")
     parser.add_argument("--folder", type=pathlib.Path, default=None)
+    parser.add_argument("--keep", type=pathlib.Path, default=None)
     arguments = parser.parse_args()
     if arguments.loops < 1:
         parser.error("loops must be 1 or more")
@@ -225,7 +231,8 @@ def main() -> int:
     print(f"torture: {arguments.loops} loops on {kind}, seed {seed}", flush=True)
     began = time.monotonic()
     with tempfile.TemporaryDirectory(dir=arguments.folder) as folder:
-        code = Torture(arguments.loops, seed, arguments.lying, pathlib.Path(folder)).run()
+        place = pathlib.Path(folder)
+        code = Torture(arguments.loops, seed, arguments.lying, place, arguments.keep).run()
     print(f"torture: {time.monotonic() - began:.0f} s")
     return code
 

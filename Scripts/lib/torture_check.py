@@ -13,6 +13,7 @@ BATCH = 16
 READY_SECONDS = 60.0
 CALL_SECONDS = 30.0
 TRIES = 40
+LATER_SECONDS = 0.5
 
 
 def batches(records: Sequence[Record]) -> Iterator[Sequence[Record]]:
@@ -106,11 +107,14 @@ class Check:
         self.book.missed(cause)
         now, stored = time.monotonic(), self.book.stored_bytes
         if record.must_be_there(now, stored, self.window):
+            time.sleep(LATER_SECONDS)
+            later = self.client.exists([record.key])[0]
             self.book.fault(
                 "lost",
                 f"{record.name!r} v{record.durable}, {record.byte_count} bytes, ttl"
-                f" {record.ttl_ms}, {(stored - record.stored_at) >> 10} KiB stored since: {cause!r}"
-                f" after the restart, EXISTS said {was_there}",
+                f" {record.ttl_ms}, {(stored - record.stored_at) >> 10} KiB stored and"
+                f" {now - record.durable_since:.3f} s since: {cause!r} after the restart,"
+                f" EXISTS said {was_there}, and {later} later",
             )
         elif cause is MissCause.CORRUPT:
             self.book.fault("other", f"{record.name!r}: recovery took what is damaged")

@@ -30,6 +30,7 @@ class Stage:
         self.capacity = size_mib * MEBIBYTE * len(paths)
         self.size_mib = size_mib
         self.daemon: DaemonProcess | None = None
+        self._lives: list[DaemonProcess] = []
 
     @property
     def log_bytes(self) -> int:
@@ -48,13 +49,18 @@ class Stage:
 
     def start(self) -> DaemonProcess:
         """A daemon that serves; it may still be recovering."""
+        self._spawn().wait_ready()
+        assert self.daemon is not None
+        return self.daemon
+
+    def _spawn(self) -> DaemonProcess:
         self.daemon = DaemonProcess(*self.flags())
-        self.daemon.wait_ready()
+        self._lives.append(self.daemon)
         return self.daemon
 
     def start_and_kill(self, seconds: float) -> None:
         """A daemon that is killed so soon that it cannot have recovered, or just so."""
-        self.daemon = DaemonProcess(*self.flags())
+        self._spawn()
         time.sleep(seconds)
         self.kill()
 
@@ -86,6 +92,13 @@ class Stage:
     def lose_power(self, rng: random.Random) -> int:
         """Power is lost on all disks; how many sectors went."""
         return sum(disk.lose_power(rng.getrandbits(64))["sectors_lost"] for disk in self.disks)
+
+    def keep(self, folder: pathlib.Path) -> None:
+        """Copies the directories as they are now, and what all daemons on them logged."""
+        for number, path in enumerate(self.paths):
+            shutil.copytree(path, folder / f"disk-{number}")
+        logs = (f"# process {life.pid}\n{life.log}" for life in self._lives)
+        (folder / "kdnd.log").write_text("".join(logs))
 
     def bytes_on_disk(self) -> int:
         """What the directories really take."""

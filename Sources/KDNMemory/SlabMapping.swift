@@ -60,7 +60,8 @@ internal import Glibc
     let descriptor = kdn_memfd(huge ? 1 : 0)
     guard descriptor >= 0 else { return nil }
     guard ftruncate(descriptor, byteCount) == 0,
-      let base = unsafe mapAligned(descriptor, byteCount)
+      let base = unsafe huge
+        ? mapAnywhere(descriptor, byteCount) : mapAligned(descriptor, byteCount)
     else {
       let code = errno
       _ = close(descriptor)
@@ -70,7 +71,15 @@ internal import Glibc
     return unsafe (base, descriptor)
   }
 
-  /// Maps at a multiple of the huge page size: the kernel maps no huge page anywhere else.
+  /// Maps where the kernel likes; it puts reserved huge pages where they belong by itself.
+  private static func mapAnywhere(
+    _ descriptor: Int32, _ byteCount: Int
+  ) -> UnsafeMutableRawPointer? {
+    let base = unsafe mmap(nil, byteCount, PROT_READ | PROT_WRITE, MAP_SHARED, descriptor, 0)
+    return unsafe base == MAP_FAILED ? nil : base
+  }
+
+  /// Maps at a multiple of the huge page size, so that transparent huge pages fit.
   private static func mapAligned(
     _ descriptor: Int32, _ byteCount: Int
   ) -> UnsafeMutableRawPointer? {
@@ -85,13 +94,19 @@ internal import Glibc
         aligned, byteCount, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, descriptor, 0),
       unsafe base != MAP_FAILED
     else {
+      // What lay in the middle may be gone by now, and be another thread's: it is left alone.
       let code = errno
-      _ = unsafe munmap(region, spare)
+      unsafe trim(region, offset, byteCount)
       errno = code
       return nil
     }
-    if offset > 0 { _ = unsafe munmap(region, offset) }
-    _ = unsafe munmap(aligned + byteCount, hugePageBytes - offset)
+    unsafe trim(region, offset, byteCount)
     return unsafe base
+  }
+
+  /// Gives back what lies before and behind the aligned part of a reserved region.
+  private static func trim(_ region: UnsafeMutableRawPointer, _ offset: Int, _ byteCount: Int) {
+    if offset > 0 { _ = unsafe munmap(region, offset) }
+    _ = unsafe munmap(region + offset + byteCount, hugePageBytes - offset)
   }
 }

@@ -40,17 +40,16 @@ extension Session {
     }
   }
 
-  /// PIN and UNPIN: answered once a crash cannot undo them.
+  /// PIN and UNPIN: answered once a crash cannot undo them, or at once if no disk works: then they
+  /// concern RAM alone.
   func respondOnceSettled(
     _ response: Response, _ id: UInt64, deadline: Instant, on loop: isolated Loop
   ) {
     let serial = answerLater(id, response.operation, deadline: deadline, on: loop)
     let signal = LoopSignal(loop: loop, session: self)
-    context.pool.settle { refusal in
+    context.pool.settle { _ in
       signal.raise { session, loop in
-        let answer: Result<Response, PoolRefusal> =
-          refusal.map { .failure($0) } ?? .success(response)
-        session.finish(id, serial, answer, now: loop.now())
+        session.finish(id, serial, Result<Response, PoolRefusal>.success(response), now: loop.now())
       }
     }
   }

@@ -171,14 +171,26 @@ struct JournalReader {
     var reading = try frames(of: active, epoch: newest)
     if case .damaged = headers[1 - active] {
       // Either the switch to that file did not end, or its header was lost since. Its frames were
-      // durable before the header was begun, and belong to what is known in both cases.
+      // durable before the header was begun, so in both cases it is the journal that counts.
       let other = try frames(of: 1 - active, epoch: newest + 1)
-      reading.entries += other.entries
-      reading.isDamaged = reading.isDamaged || other.isDamaged || other.state.nextIndex == 0
-      reading.state.epoch += 1
-      reading.state.nextBlock = reading.state.blockCount
+      guard other.state.nextIndex > 0 else {
+        reading.isDamaged = true
+        reading.state.nextBlock = reading.state.blockCount
+        return reading
+      }
+      try write(JournalHeader(epoch: newest + 1, directoryID: directory), to: files[1 - active])
+      reading = Reading(
+        state: other.state, entries: reading.entries + other.entries,
+        isDamaged: reading.isDamaged || other.isDamaged)
     }
     return reading
+  }
+
+  private func write(_ header: JournalHeader, to file: any BlockFile) throws(DiskError) {
+    let buffer = PageBuffer(byteCount: JournalHeader.byteCount)
+    unsafe header.write(to: buffer.bytes)
+    try file.write(at: 0, from: [buffer.span])
+    try file.synchronise()
   }
 
   private func frames(of number: Int, epoch: UInt64) throws(DiskError) -> Reading {
@@ -250,10 +262,7 @@ struct JournalReader {
   }
 
   private func begin() throws(DiskError) -> Reading {
-    let buffer = PageBuffer(byteCount: JournalHeader.byteCount)
-    unsafe JournalHeader(epoch: 1, directoryID: directory).write(to: buffer.bytes)
-    try files[0].write(at: 0, from: [buffer.span])
-    try files[0].synchronise()
+    try write(JournalHeader(epoch: 1, directoryID: directory), to: files[0])
     // Where segments are here already, what was purged from them cannot be told any more.
     return Reading(state: JournalState(files: files), isDamaged: true)
   }

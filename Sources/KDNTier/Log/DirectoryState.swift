@@ -198,6 +198,8 @@ struct JournalState: Sendable {
   /// Who waits for the frame under way.
   var ticketsInFlight: [UInt64] = []
   var step = Step.idle
+  /// Something was taken in that found no room: all must be written anew.
+  var isBehind = false
 
   /// What is under way.
   enum Step: Sendable, Equatable {

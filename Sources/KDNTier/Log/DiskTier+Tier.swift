@@ -133,7 +133,13 @@ extension DiskTier: Tier {
   }
 
   package func settle(completion: @escaping @Sendable (Result<Void, TierRefusal>) -> Void) {
-    change { state, _, _ in state.whenJournalIsDurable(completion) }
+    change { state, _, _ in
+      let canRemember = state.directories.contains {
+        $0.phase == .serving || $0.phase == .recovering
+      }
+      guard canRemember else { return state.finish { completion(.failure(.failed)) } }
+      state.whenJournalIsDurable(completion)
+    }
   }
 
   package func tick(now: Instant) {

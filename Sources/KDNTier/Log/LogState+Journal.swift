@@ -35,6 +35,12 @@ extension LogState {
     let working = directories.indices.filter {
       directories[$0].phase == .serving || directories[$0].phase == .recovering
     }
+    for directory in working where directories[directory].journal.isBehind {
+      guard directories[directory].journal.step == .idle else { continue }
+      rewrite(directory)
+      guard directories[directory].journal.isBehind else { continue }
+      return finish { completion(.failure(.busy)) }
+    }
     let busy = working.filter { directories[$0].journal.step != .idle }
     guard !busy.isEmpty else { return finish { completion(.success(())) } }
     tickets[nextTicket] = JournalTicket(
@@ -63,7 +69,9 @@ extension LogState {
     }
     let entries = Array(journal.pending.prefix(count))
     let blocks = JournalFrame.blocks(for: entries)
-    guard journal.nextBlock + blocks <= journal.blockCount else { return rewrite(directory) }
+    guard !journal.isBehind, journal.nextBlock + blocks <= journal.blockCount else {
+      return rewrite(directory)
+    }
     let frame = JournalFrame(epoch: journal.epoch, index: journal.nextIndex, entries: entries)
     let buffer = PageBuffer(byteCount: blocks * diskBlockBytes)
     unsafe frame.write(to: buffer.bytes)
@@ -161,6 +169,7 @@ extension LogState {
     let frames = frames(of: entries, epoch: journal.epoch + 1)
     let blocks = frames.reduce(0) { $0 + JournalFrame.blocks(for: $1.entries) }
     guard 1 + blocks <= journal.blockCount else {
+      directories[directory].journal.isBehind = true
       report(.journalFull(path: directories[directory].storage.path))
       for ticket in tickets { count(ticket, isWritten: false) }
       return
@@ -172,6 +181,7 @@ extension LogState {
       unsafe frame.write(to: UnsafeMutableRawBufferPointer(rebasing: buffer.bytes[start..<end]))
       start = end
     }
+    directories[directory].journal.isBehind = false
     directories[directory].journal.ticketsInFlight = tickets
     directories[directory].journal.step = .rewriting
     directories[directory].journal.nextBlock = 1 + blocks

@@ -68,8 +68,11 @@ struct BenchRunner {
         let objects = first..<first + workload.batch
         for object in objects { buffers[object].clear() }
         let found = try link.get(objects, into: buffers[objects])
-        for object in objects where found < objects.count || !buffers[object].holds(object: object)
-        {
+        guard found == objects.count else {
+          throw BenchError.refused(
+            target: target, answer: "\(objects.count - found) objects stored just now are gone")
+        }
+        for object in objects where !buffers[object].holds(object: object) {
           throw BenchError.wrongBytes(target: target, object: object)
         }
       }

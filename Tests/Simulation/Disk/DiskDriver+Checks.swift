@@ -8,7 +8,10 @@ extension DiskDriver {
     for name in universe.names {
       let key = universe.keys[name.number]
       let finding = tier.find(key, in: universe.namespaces[name.tenant])
-      guard let copy = try model.found(finding, name, now: now) else { continue }
+      guard let copy = try model.found(finding, name, now: now) else {
+        model.doubtPin(name)
+        continue
+      }
       totals.foundAfterRecovery += 1
       // It was not dropped then, and from now on it is there.
       copy.purge = .none

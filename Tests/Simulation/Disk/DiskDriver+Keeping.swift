@@ -9,6 +9,7 @@ extension DiskDriver {
     let name = anyName()
     model.pinsInDoubt = model.pinsInDoubt.filter { $0.value > now }
     model.pins = model.pins.filter { $0.value > now }
+    model.pinsKept = model.pinsKept.filter { $0.value > now }
     guard model.pins.count + model.pinsInDoubt.count < Self.pinnedMax else { return }
     let finding = tier.find(universe.keys[name.number], in: universe.namespaces[name.tenant])
     guard finding != .notReady else { return }
@@ -41,8 +42,24 @@ extension DiskDriver {
     } else if !scenario.hasClockJumps {
       try expect(!wasPinned || model.pinsInDoubt[name] != nil, "a pin of \(describe(name))")
     }
-    // A crash may bring the pin back, for the end of one is not acknowledged as durable either.
-    if let end = model.pins.removeValue(forKey: name) { model.pinsInDoubt[name] = end }
+    // A crash may bring the pin back, for its end is perhaps not durable.
+    model.doubtPin(name)
+  }
+
+  /// Has pins and layouts survive crashes from now on.
+  func settleJournal(_ tier: any Tier) {
+    let (pins, layouts) = (model.pins, model.layoutsAsked)
+    note("settle")
+    let answer = Answer<Result<Void, TierRefusal>>(disk)
+    ask("settle", answer) { [unowned self] result in
+      guard case .success = result else {
+        let isExcused = hasFailed || isClosing || tier.isReady == false
+        return try expect(isExcused, "settle: \(result)")
+      }
+      for tenant in layouts.indices { model.layoutsKept[tenant].formUnion(layouts[tenant]) }
+      for (name, end) in pins where model.pins[name] != nil { model.pinsKept[name] = end }
+    }
+    tier.settle { answer.give($0) }
   }
 
   func hold(_ tier: any Tier) throws {

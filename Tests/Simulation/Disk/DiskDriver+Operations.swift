@@ -18,6 +18,7 @@ extension DiskDriver {
     case 86..<88: try checkDescendants(tier)
     case 88..<90: try settle()
     case 90..<91: try writeTooLarge(tier)
+    case 91..<94: settleJournal(tier)
     default: pass()
     }
   }
@@ -57,7 +58,10 @@ extension DiskDriver {
     }
     guard let bytes = bytes(of: copy) else { return }
     try register(name, tier)
-    if isNew { model.add(copy, name) }
+    if isNew {
+      model.add(copy, name)
+      model.doubtPin(name)
+    }
     note("write \(describe(name)) \(copy.facts.checksum.value) durable \(isDurable) new \(isNew)")
     let answer = Answer<Result<Void, TierRefusal>>(disk)
     ask("write of \(describe(name))", answer) { [unowned self] result in

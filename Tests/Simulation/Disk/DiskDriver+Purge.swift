@@ -57,11 +57,10 @@ extension DiskDriver {
     let counted = Set(universe.keys.filter { _ in random.isOne(in: 6) })
     let expected = try count(tenant, counted, tier, isMeant)
     for copy in copies where copy.purge == .none { copy.purge = .inDoubt }
-    for (name, end) in model.pins where name.tenant == tenant {
+    for name in model.pins.keys where name.tenant == tenant {
       // Whether the pin of what is purged outlives it is nobody's concern.
       guard copies.contains(where: { $0.facts.key == universe.keys[name.number] }) else { continue }
-      model.pins[name] = nil
-      model.pinsInDoubt[name] = end
+      model.doubtPin(name)
     }
     totals.purges += 1
     note("purge \(universe.namespaces[tenant]) \(describe(scope))")

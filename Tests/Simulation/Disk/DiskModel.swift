@@ -70,6 +70,8 @@ struct DiskModel {
   var layoutsAsked: [Set<LayoutID>]
   /// Pins that must be in force until then by the wall clock.
   var pins: [Name: UInt64] = [:]
+  /// Those of them that a crash does not end, until then.
+  var pinsKept: [Name: UInt64] = [:]
   /// Pins that may be, until then.
   var pinsInDoubt: [Name: UInt64] = [:]
   /// Whether a copy may be gone that should be there: its device failed, its room was needed.
@@ -113,7 +115,15 @@ struct DiskModel {
     for copy in copies.values.joined() { copy.isReadable = false }
     guard !isClosed else { return }
     pinsInDoubt.merge(pins) { max($0, $1) }
-    pins = [:]
+    // A pin is worth nothing without its object.
+    pins = pinsKept.filter { name, _ in copies[name]?.contains { $0.isPromised } == true }
+    pinsKept = pins
+  }
+
+  /// Whether a pin is known no one can tell any more.
+  mutating func doubtPin(_ name: Name) {
+    pinsKept[name] = nil
+    if let end = pins.removeValue(forKey: name) { pinsInDoubt[name] = end }
   }
 
   // MARK: What is found
