@@ -16,13 +16,14 @@ extension LogState {
   mutating func pumpClosing(now: Instant) {
     guard var state = closing, state.completion != nil else { return }
     guard directories.allSatisfy({ $0.phase != .recovering }), writes.isEmpty,
-      directories.allSatisfy({ $0.readsInFlight == 0 && $0.reads.isEmpty && !$0.isMaking })
+      directories.allSatisfy({ $0.readsInFlight == 0 && $0.reads.isEmpty && !$0.isMaking }),
+      // What was begun is ended: the next start must find a segment that it can begin.
+      directories.allSatisfy({ !$0.isWritable || $0.reclaim == nil })
     else { return }
     if !state.isSealing {
       state.isSealing = true
       closing = state
       for directory in directories.indices where directories[directory].isWritable {
-        directories[directory].reclaim = nil
         guard let open = directories[directory].open else { continue }
         directories[directory].slots[open].state = .sealing
         pumpSyncs(directory, now: now)

@@ -202,8 +202,8 @@ extension LogState {
   /// All survivors are elsewhere: the file can be begun anew once its last reader has ended.
   private mutating func recycle(_ directory: Int, _ slot: Int) {
     for key in directories[directory].reclaim?.copied ?? [] {
-      guard let place = index[key]?.place, Int(place.directory) == directory,
-        Int(place.slot) == slot
+      guard let entry = index[key], entry.stage != .writing,
+        Int(entry.place.directory) == directory, Int(entry.place.slot) == slot
       else { continue }
       drop(key)
       counters.dropped += 1
