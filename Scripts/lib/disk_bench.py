@@ -61,7 +61,7 @@ class Bench:
         cpu = (job["usr_cpu"] + job["sys_cpu"]) / 100 * job["job_runtime"] / 1000
         self._add({
             "kind": "disk", "target": "fio", "operation": operation, "round": number,
-            "command": " ".join(command), "seconds": seconds,
+            "command": self._shown(command), "seconds": seconds,
             "gigabytes_per_second": row["bw_bytes"] / 1e9,
             "cpu_seconds_per_gibibyte": cpu / (row["io_bytes"] / GIBIBYTE),
             "object_bytes": OBJECT_MIB << 20, "depth": DEPTH,
@@ -79,7 +79,7 @@ class Bench:
         for text in _output(command).splitlines():
             line = json.loads(text)
             if line.get("kind") == "disk":
-                shown = " ".join(command)
+                shown = self._shown(command)
                 self._add({**line, "target": "kdn", "round": number, "command": shown})
         shutil.rmtree(place, ignore_errors=True)
 
@@ -91,6 +91,11 @@ class Bench:
         for number in range(1, rounds + 1):
             read = disk_loopback.measure("get", server, pid, objects, LOOPBACK_SECONDS)
             self._add({**read, "target": "loopback", "round": number})
+
+    def _shown(self, command: list[str]) -> str:
+        """The command without the paths of this machine."""
+        text = " ".join(command).replace(str(self.folder), "DIR")
+        return text.replace(self.kdn, "kdn", 1)
 
     def _add(self, line: dict[str, Any]) -> None:
         self.lines.append(line)
