@@ -6,7 +6,8 @@ import Testing
 @testable import KDNTier
 
 /// A log on real files whose clocks the test sets; small segments, so that little fills many.
-final class LogFixture {
+// Safe because: what can change is changed before the first log is opened.
+final class LogFixture: @unchecked Sendable {
   static let segmentBytes = 1 << 20
   static let journalBytes = 64 << 10
 
