@@ -25,7 +25,7 @@ extension DiskTier: Tier {
       return .held(
         HeldFacts(
           byteCount: entry.byteCount, checksum: entry.checksum,
-          isDurable: entry.stage == .durable))
+          isDurable: entry.stage == .durable && state.isJournalDurable))
     }
   }
 
@@ -134,10 +134,6 @@ extension DiskTier: Tier {
 
   package func settle(completion: @escaping @Sendable (Result<Void, TierRefusal>) -> Void) {
     change { state, _, _ in
-      let canRemember = state.directories.contains {
-        $0.phase == .serving || $0.phase == .recovering
-      }
-      guard canRemember else { return state.finish { completion(.failure(.failed)) } }
       state.whenJournalIsDurable(completion)
     }
   }

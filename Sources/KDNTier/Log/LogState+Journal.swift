@@ -11,9 +11,8 @@ extension LogState {
     _ entries: [JournalEntry], completion: (@Sendable (Bool) -> Void)?
   ) {
     for entry in entries { _ = tenants.apply(entry) }
-    let targets = directories.indices.filter {
-      directories[$0].phase == .serving || directories[$0].phase == .recovering
-    }
+    let targets = working
+    hasForgotten = hasForgotten || targets.isEmpty && !entries.isEmpty
     if let completion {
       guard !targets.isEmpty else { return finish { completion(false) } }
       tickets[nextTicket] = JournalTicket(
@@ -27,14 +26,28 @@ extension LogState {
     for directory in targets { pumpJournal(directory) }
   }
 
+  /// Whether everything that was taken in is durable, in all directories that work.
+  var isJournalDurable: Bool {
+    !hasForgotten
+      && working.allSatisfy {
+        directories[$0].journal.step == .idle && !directories[$0].journal.isBehind
+      }
+  }
+
+  /// Directories whose journals are written.
+  private var working: [Int] {
+    directories.indices.filter {
+      directories[$0].phase == .serving || directories[$0].phase == .recovering
+    }
+  }
+
   /// Tells of a durable record once the journal entries are durable that were taken in before: an
   /// object is worth nothing without its tenant's generation and its layout.
   mutating func whenJournalIsDurable(
     _ completion: @escaping @Sendable (Result<Void, TierRefusal>) -> Void
   ) {
-    let working = directories.indices.filter {
-      directories[$0].phase == .serving || directories[$0].phase == .recovering
-    }
+    guard !hasForgotten else { return finish { completion(.failure(.failed)) } }
+    let working = working
     for directory in working where directories[directory].journal.isBehind {
       guard directories[directory].journal.step == .idle else { continue }
       rewrite(directory)
@@ -150,6 +163,8 @@ extension LogState {
     directories[directory].journal.pendingTickets = []
     directories[directory].journal.ticketsInFlight = []
     directories[directory].journal.step = .idle
+    let isLost = journal.step != .idle || journal.isBehind
+    hasForgotten = hasForgotten || isLost && working.isEmpty
     for ticket in journal.ticketsInFlight + journal.pendingTickets {
       count(ticket, isWritten: false)
     }

@@ -161,9 +161,7 @@ extension LogState {
     let last = directories[directory].busy.max {
       directories[directory].slots[$0].incarnation < directories[directory].slots[$1].incarnation
     }
-    if let last {
-      goOn(with: last, directory)
-    }
+    if let last, directories[directory].isWritable { goOn(with: last, directory) }
     while directories[directory].fileCount > directories[directory].segmentsMax {
       guard let slot = removable(directory) else { break }
       for (key, entry) in index.all

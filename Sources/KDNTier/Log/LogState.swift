@@ -23,6 +23,8 @@ struct LogState: Sendable {
   var pinnedBytes = 0
   var tickets: [UInt64: JournalTicket] = [:]
   var nextTicket: UInt64 = 1
+  /// Something was taken in that no journal has, or will have in this run.
+  var hasForgotten = false
   /// Purges that came before everything was known.
   var waitingPurges: [WaitingPurge] = []
   var isReady = false
