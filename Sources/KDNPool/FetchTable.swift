@@ -57,6 +57,11 @@ struct FetchTable: Sendable {
     let room: FlightRoom
   }
 
+  /// A fetch that waits.
+  struct Parked: Sendable {
+    weak let fetch: Fetch?
+  }
+
   /// How `join` went.
   enum Joining {
     /// The caller has to read.
@@ -78,8 +83,8 @@ struct FetchTable: Sendable {
   private var purges: [UInt64: Purge] = [:]
   private var lastPurge: UInt64 = 0
   private var prefetches = 0
-  /// Fetches that wait until others give back memory.
-  var parked: [Fetch] = []
+  /// Fetches that wait until others give back memory, as long as somebody wants them.
+  var parked: [Parked] = []
   var counts = FetchStatistics()
 
   /// How many reads are under way.

@@ -100,7 +100,7 @@ extension Pool {
     }
     guard !waiting.isEmpty else { return }
     if fetch.park(waiting, until: end, now: now) {
-      backing.fetches.withLock { $0.parked.append(fetch) }
+      backing.fetches.withLock { $0.parked.append(FetchTable.Parked(fetch: fetch)) }
     } else {
       for key in waiting { giveUp(key, fetch, .notReady, backing) }
     }
@@ -120,7 +120,7 @@ extension Pool {
       defer { table.parked = [] }
       return table.parked
     }
-    for fetch in parked {
+    for fetch in parked.compactMap(\.fetch) {
       fetch.unpark()
       pursue(fetch, backing)
     }
