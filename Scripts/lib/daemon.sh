@@ -8,7 +8,8 @@ daemon_address=""
 start_daemon() {
   local binary="$1" log="$2" ready waits
   shift 2
-  "$binary" "$@" 2> "$log" &
+  : > "$log"
+  "$binary" "$@" 2>> "$log" &
   daemon_pid=$!
   for ((waits = 0; waits < 300; waits++)); do
     ready="$(grep --max-count=1 'msg="\?ready"\?' "$log" || true)"

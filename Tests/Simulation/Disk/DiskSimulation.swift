@@ -10,6 +10,7 @@ struct DiskSimulator {
   let makeTier: () -> DiskDriver.MakeTier
 
   /// The only seed to be tried, if one is given.
+  static let firstSeed = ProcessInfo.processInfo.environment["KDN_SIM_FIRST"].flatMap { UInt64($0) }
   static let givenSeed = ProcessInfo.processInfo.environment["KDN_SIM_SEED"].flatMap { UInt64($0) }
   private static let traceLinesMax =
     ProcessInfo.processInfo.environment["KDN_SIM_TRACE"].flatMap { Int($0) } ?? 60
@@ -92,14 +93,15 @@ extension DiskSetting {
 
 /// Random operations on the disk tier over devices that fail, against the model.
 ///
-/// `KDN_SIM_CRASHES` says how many lives all tests end together, `KDN_SIM_SEED` which run is to be
-/// done again, `KDN_SIM_TRACE` how much of it is told.
+/// `KDN_SIM_CRASHES` says how many lives all tests end together, `KDN_SIM_FIRST` from which seed on
+/// (else they are new each time), `KDN_SIM_SEED` which run is to be done again, `KDN_SIM_TRACE` how
+/// much of it is told.
 @Suite("The disk tier under faults")
 struct DiskSimulation {
   /// Does `percent` of all crashes with one scenario.
   private func run(_ scenario: DiskScenario, percent: Int) throws -> DiskDriver.Totals {
     let simulator = DiskSimulator(scenario: scenario) { { try $0.makeDiskTier() } }
-    let first = UInt64.random(in: 1...1 << 32)
+    let first = DiskSimulator.firstSeed ?? UInt64.random(in: 1...1 << 32)
     let totals = try simulator.run(
       crashes: DiskSimulator.crashes * percent / 100, from: first, only: DiskSimulator.givenSeed)
     print("disk simulation from KDN_SIM_SEED=\(first): \(totals)")
