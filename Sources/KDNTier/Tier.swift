@@ -33,6 +33,8 @@ package protocol Tier: AnyObject, Sendable {
     _ key: ObjectKey, in namespace: NamespaceName,
     completion: @escaping @Sendable (Result<Void, TierRefusal>) -> Void)
   /// Reads an object whole into `room` and checks it against its checksum; counts as a use.
+  ///
+  /// Room of another length than the object's is a miss: it is not the one that the caller saw.
   func read(
     _ key: ObjectKey, in namespace: NamespaceName, into room: TierRoom,
     completion: @escaping @Sendable (TierReading) -> Void)

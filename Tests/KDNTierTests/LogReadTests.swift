@@ -54,6 +54,16 @@ private final class ReadGate: DiskEngine {
   func shutDown() { engine.shutDown() }
 }
 
+/// Room for a read, which a test can hold although reservations cannot be copied.
+private struct ReservationBox {
+  let room: TierRoom
+
+  init?(_ arena: Arena, _ byteCount: Int, _ owner: ArenaOwner) {
+    guard let reservation = arena.reserve(byteCount: byteCount, owner: owner) else { return nil }
+    room = TierRoom(reservation)
+  }
+}
+
 @Suite("Reads of the segment log")
 struct LogReadTests {
   private func open(_ fixture: LogFixture, _ gate: ReadGate) async throws -> DiskTier {
@@ -110,6 +120,25 @@ struct LogReadTests {
     // One is under way, forty wait.
     #expect(endings.count { $0?.isWhole == true } == 41)
     #expect(endings.count { $0 == .busy } == 19)
+    await fixture.close(tier)
+  }
+
+  @Test("room for what a key held before it was stored anew is a miss, written or on its way")
+  func missesWhatChanged() async throws {
+    let fixture = try LogFixture()
+    let gate = try ReadGate()
+    let tier = try await open(fixture, gate)
+    try await fixture.write(1, 3_000, to: tier).get()
+    let reservation = try #require(ReservationBox(fixture.arena, 1_000, fixture.owner))
+    let key = try fixture.key(1)
+    let reading: TierReading = await withCheckedContinuation { continuation in
+      tier.read(key, in: fixture.tenant, into: reservation.room) {
+        continuation.resume(returning: $0)
+      }
+    }
+    #expect(reading == .missed(.purged))
+    #expect(gate.works == 0 && tier.statistics.hits == 0)
+    #expect(try await fixture.read(1, from: tier).isWhole)
     await fixture.close(tier)
   }
 

@@ -20,7 +20,8 @@ extension LogState {
     guard let entry = live(key, wall: wall) else {
       return .ended(.missed(isReady ? cause(key, wall: wall) ?? .evicted : .notReady))
     }
-    precondition(room.byteCount == entry.byteCount, "room for another object")
+    // Purged and stored anew, at another length, since the caller looked.
+    guard room.byteCount == entry.byteCount else { return .ended(.missed(.purged)) }
     note(key)
     counters.hits += 1
     if entry.stage == .writing {
