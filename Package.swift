@@ -28,6 +28,8 @@ let package = Package(
     .package(url: "https://github.com/apple/swift-crypto", from: "4.5.2"),
     .package(url: "https://github.com/apple/swift-log", from: "1.16.2"),
     .package(url: "https://github.com/HdrHistogram/hdrhistogram-swift", from: "0.2.0"),
+    .package(url: "https://github.com/apple/swift-nio", from: "2.101.2"),
+    .package(url: "https://github.com/hummingbird-project/hummingbird", from: "2.28.1"),
     .package(url: "https://github.com/jpsim/Yams", from: "6.2.2"),
   ],
   targets: [
@@ -37,11 +39,15 @@ let package = Package(
       name: "CXXHash", path: "Sources/CPlatform/CXXHash", providers: [.apt(["libxxhash-dev"])]),
     .systemLibrary(
       name: "CUring", path: "Sources/CPlatform/CUring", providers: [.apt(["liburing-dev"])]),
+    .systemLibrary(
+      name: "COpenSSL", path: "Sources/CPlatform/COpenSSL", pkgConfig: "libssl",
+      providers: [.apt(["libssl-dev"])]),
     .target(
       name: "CPlatform", path: "Sources/CPlatform/CPlatform",
       cSettings: [.define("_GNU_SOURCE")]),
 
     .target(name: "KDNCore", dependencies: [crypto, "CXXHash"], swiftSettings: strict),
+    .target(name: "KDNControl", dependencies: ["KDNCore"], swiftSettings: strict),
     .target(
       name: "KDNMemory", dependencies: ["KDNCore", "CPlatform", "CNuma"],
       swiftSettings: strict),
@@ -63,14 +69,26 @@ let package = Package(
     .target(
       name: "KDNTransport",
       dependencies: [
-        "KDNCore", "KDNMemory", "CPlatform",
+        "KDNCore", "KDNMemory", "CPlatform", "COpenSSL",
         .product(name: "DequeModule", package: "swift-collections"),
       ],
       swiftSettings: strict),
     .target(
+      name: "KDNAdmin",
+      dependencies: [
+        "KDNCore", "KDNControl", crypto, log,
+        .product(name: "Hummingbird", package: "hummingbird"),
+        .product(name: "NIOCore", package: "swift-nio"),
+        .product(name: "NIOPosix", package: "swift-nio"),
+      ],
+      resources: [.embedInCode("Resources")],
+      swiftSettings: strict),
+    .target(
       name: "KDNServer",
       dependencies: [
-        "KDNCore", "KDNMemory", "KDNTier", "KDNWire", "KDNPool", "KDNTransport", crypto, log,
+        "KDNCore", "KDNControl", "KDNMemory", "KDNTier", "KDNWire", "KDNPool", "KDNTransport",
+        crypto, log,
+        .product(name: "Histogram", package: "hdrhistogram-swift"),
         .product(name: "Configuration", package: "swift-configuration"),
         .product(name: "Yams", package: "Yams"),
       ],
@@ -80,18 +98,34 @@ let package = Package(
       dependencies: ["KDNCore", "KDNMemory", "KDNWire", "KDNTransport", "CPlatform"],
       swiftSettings: strict),
     .executableTarget(
-      name: "kdnd", dependencies: ["KDNCore", "KDNServer", "KDNTransport", arguments, log],
+      name: "kdnd",
+      dependencies: [
+        "KDNCore", "KDNControl", "KDNServer", "KDNAdmin", "KDNTransport", arguments, log,
+      ],
       swiftSettings: strict),
     .executableTarget(
       name: "kdn",
       dependencies: [
-        "KDNCore", "KDNClient", "KDNWire", "KDNMemory", "KDNTier", "KDNTransport", "CPlatform",
-        arguments,
+        "KDNCore", "KDNControl", "KDNClient", "KDNWire", "KDNMemory", "KDNTier", "KDNTransport",
+        "CPlatform", arguments, crypto,
+        .product(name: "NIOCore", package: "swift-nio"),
+        .product(name: "NIOPosix", package: "swift-nio"),
+        .product(name: "NIOHTTP1", package: "swift-nio"),
         .product(name: "Histogram", package: "hdrhistogram-swift"),
       ],
       swiftSettings: strict),
 
     .testTarget(name: "KDNCoreTests", dependencies: ["KDNCore"], swiftSettings: tests),
+    .testTarget(
+      name: "KDNControlTests", dependencies: ["KDNControl", "KDNCore"], swiftSettings: tests),
+    .testTarget(
+      name: "KDNAdminTests",
+      dependencies: [
+        "KDNAdmin", "KDNControl", "KDNCore",
+        .product(name: "Hummingbird", package: "hummingbird"),
+        .product(name: "HummingbirdTesting", package: "hummingbird"),
+      ],
+      swiftSettings: tests),
     .testTarget(
       name: "KDNMemoryTests", dependencies: ["KDNMemory", "KDNCore"], swiftSettings: tests),
     .testTarget(name: "KDNWireTests", dependencies: ["KDNWire", "KDNCore"], swiftSettings: tests),
@@ -107,7 +141,8 @@ let package = Package(
     .testTarget(
       name: "KDNServerTests",
       dependencies: [
-        "KDNServer", "KDNClient", "KDNPool", "KDNTier", "KDNTransport", "KDNWire", "KDNCore", log,
+        "KDNServer", "KDNControl", "KDNClient", "KDNPool", "KDNTier", "KDNTransport", "KDNWire",
+        "KDNCore", log,
       ],
       swiftSettings: tests),
     .testTarget(

@@ -17,22 +17,25 @@ COLUMNS_MAX = 100
 FUNCTION_LINES_MAX = 70
 
 # What each target may import from this package: the arrows of the architecture page, one way.
-_SERVED = {"KDNCore", "KDNMemory", "KDNTier", "KDNWire", "KDNPool", "KDNTransport"}
+_SERVED = {"KDNCore", "KDNControl", "KDNMemory", "KDNTier", "KDNWire", "KDNPool", "KDNTransport"}
 ARROWS: dict[str, set[str]] = {
     "KDNCore": {"CXXHash"},
+    "KDNControl": {"KDNCore"},
+    "KDNAdmin": {"KDNCore", "KDNControl"},
     "KDNMemory": {"KDNCore", "CPlatform", "CNuma"},
     "KDNWire": {"KDNCore"},
     "KDNTier": {"KDNCore", "KDNMemory", "CPlatform", "CUring"},
     "KDNPool": {"KDNCore", "KDNMemory", "KDNTier"},
-    "KDNTransport": {"KDNCore", "KDNMemory", "CPlatform"},
+    "KDNTransport": {"KDNCore", "KDNMemory", "CPlatform", "COpenSSL"},
     "KDNServer": _SERVED,
     "KDNClient": {"KDNCore", "KDNMemory", "KDNWire", "KDNTransport", "CPlatform"},
-    "kdnd": {"KDNCore", "KDNServer", "KDNTransport"},
+    "kdnd": {"KDNCore", "KDNControl", "KDNServer", "KDNAdmin", "KDNTransport"},
     "kdn": {
-        "KDNCore", "KDNClient", "KDNWire", "KDNMemory", "KDNTier", "KDNTransport", "CPlatform",
+        "KDNCore", "KDNControl", "KDNClient", "KDNWire", "KDNMemory", "KDNTier", "KDNTransport",
+        "CPlatform",
     },
 }
-OWN_MODULES = {*ARROWS, "CPlatform", "CNuma", "CUring", "CXXHash"}
+OWN_MODULES = {*ARROWS, "CPlatform", "CNuma", "COpenSSL", "CUring", "CXXHash"}
 TEST_MODULES = {"Testing", "XCTest"}
 
 UNSAFE_TARGETS = {"KDNMemory", "KDNTier", "KDNTransport", "KDNClient", "CPlatform"}

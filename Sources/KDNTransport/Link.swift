@@ -39,6 +39,11 @@ package final class Link {
 
   /// The kernel's number of the socket.
   package var number: Int32 { socket.number }
+  /// True while the socket must be watched for room to write.
+  package var wantsToWrite: Bool { queuedBytes > 0 }
+  /// True if bytes have been taken from the socket that `receive` has not given out yet: no event
+  /// will tell of them.
+  package var hasBufferedInput: Bool { false }
 
   /// Receives into `buffer`, which must not be empty.
   @unsafe package func receive(into buffer: UnsafeMutableRawBufferPointer) -> Reception {

@@ -1,3 +1,4 @@
+internal import KDNControl
 internal import KDNWire
 internal import Synchronization
 
@@ -58,20 +59,4 @@ final class ServerCounters: Sendable {
       openTransfers: transfers.load(ordering: .relaxed),
       waitingGets: waiting.load(ordering: .relaxed))
   }
-}
-
-/// The part of STATS that speaks of connections.
-struct ConnectionReport: Codable, Sendable {
-  let open: Int
-  let acceptedTotal: UInt64
-  let refusedTotal: UInt64
-  let timedOutTotal: UInt64
-  let framingFaultsTotal: UInt64
-  let unauthorisedTotal: UInt64
-  let requestsTotal: UInt64
-  let errorsTotal: UInt64
-  let receivedBytesTotal: UInt64
-  let sentBytesTotal: UInt64
-  let openTransfers: Int
-  let waitingGets: Int
 }

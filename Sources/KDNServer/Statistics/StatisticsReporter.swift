@@ -1,5 +1,6 @@
 internal import FoundationEssentials
 internal import Glibc
+internal import KDNControl
 internal import KDNCore
 internal import KDNMemory
 internal import KDNPool
@@ -26,8 +27,9 @@ final class StatisticsReporter: Sendable {
     let report = StatisticsReport(
       schema: Self.schema, version: Version.text,
       uptimeSeconds: Double(SystemClock().now().nanoseconds(since: started)) / 1e9,
-      process: .current(), memory: MemoryReport(arena), pool: PoolReport(pool.statistics),
-      namespace: NamespaceReport(namespace, pool.statistics),
+      process: OwnProcessReport.current(), memory: MemoryReport(arena),
+      pool: PoolReport(pool.statistics),
+      namespace: OwnNamespaceReport(namespace, pool.statistics),
       connections: counters.snapshot,
       disk: tier.map { DiskReport($0.statistics, pool.writeBehind) })
     do {
@@ -43,26 +45,42 @@ private struct StatisticsReport: Codable {
   let schema: Int
   let version: String
   let uptimeSeconds: Double
-  let process: ProcessReport
+  let process: OwnProcessReport
   let memory: MemoryReport
   let pool: PoolReport
-  let namespace: NamespaceReport
+  let namespace: OwnNamespaceReport
   let connections: ConnectionReport
   let disk: DiskReport?
 }
 
 /// What the process has used.
-private struct ProcessReport: Codable {
+private struct OwnProcessReport: Codable {
   let pid: Int32
   let cpuSeconds: Double
   let residentBytesMax: Int
 
-  static func current() -> ProcessReport {
+  static func current() -> OwnProcessReport {
     var usage = rusage()
     unsafe getrusage(__rusage_who_t(RUSAGE_SELF.rawValue), &usage)
     let user = Double(usage.ru_utime.tv_sec) + Double(usage.ru_utime.tv_usec) / 1e6
     let system = Double(usage.ru_stime.tv_sec) + Double(usage.ru_stime.tv_usec) / 1e6
-    return ProcessReport(
+    return OwnProcessReport(
       pid: getpid(), cpuSeconds: user + system, residentBytesMax: usage.ru_maxrss << 10)
+  }
+}
+
+/// The part of STATS that speaks of the asker's own namespace.
+private struct OwnNamespaceReport: Codable {
+  let name: String
+  let objects: Int
+  let bytes: Int
+  let generation: UInt64
+
+  init(_ namespace: Namespace, _ statistics: PoolStatistics) {
+    let share = statistics.namespaces.first { $0.name == namespace.name }
+    name = namespace.name.text
+    objects = share?.objects ?? 0
+    bytes = share?.bytes ?? 0
+    generation = namespace.generation
   }
 }

@@ -25,6 +25,7 @@ class Status(enum.IntEnum):
     INTERNAL = 14
     TOO_MANY_CONNECTIONS = 15
     OUT_OF_SEQUENCE = 16
+    OVER_QUOTA = 17
 
 
 class KDNError(Exception):

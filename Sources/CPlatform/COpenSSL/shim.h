@@ -1,0 +1,8 @@
+#ifndef KDN_OPENSSL_SHIM_H
+#define KDN_OPENSSL_SHIM_H
+
+#include <openssl/err.h>
+#include <openssl/ssl.h>
+#include <openssl/x509v3.h>
+
+#endif

@@ -1,0 +1,104 @@
+/// The numbers of a daemon at about one moment; `GET /stats` as JSON, the source of `/metrics`.
+///
+/// Names that end in `total` only grow while the process lives. As JSON, names are in snake case.
+package struct DaemonReport: Codable, Sendable {
+  /// Grows when a field changes its meaning or goes; new fields leave it as it is.
+  package static let schemaNow = 1
+
+  /// What the daemon is doing.
+  package enum State: String, Codable, Sendable {
+    /// Serves, but does not know yet all that is on disk.
+    case recovering
+    case ready
+    /// Ends when what is in flight has been answered.
+    case draining
+  }
+
+  package var schema: Int = schemaNow
+  package var version: String
+  package var state: State
+  package var uptimeSeconds: Double
+  /// When the report was made, in milliseconds since 1970.
+  package var unixMilliseconds: UInt64
+  package var process: ProcessReport
+  package var memory: MemoryReport
+  package var pool: PoolReport
+  /// RAM first, then each disk directory.
+  package var tiers: [TierReport]
+  /// nil without a disk tier.
+  package var disk: DiskReport?
+  /// One for each kind of listener that is configured: `tcp`, `tls`, `unix`.
+  package var links: [LinkReport]
+  /// One for each operation of the protocol that was asked for at least once.
+  package var operations: [OperationReport]
+  package var connections: ConnectionReport
+  /// In the order of their names.
+  package var namespaces: [NamespaceReport]
+  /// Forms in which KV is kept: raw bytes of a layout, and others by variant.
+  package var codecs: [CodecReport]
+  package var reload: ReloadState
+  package var events: EventCounts
+
+  /// Puts a report together.
+  package init(
+    version: String, state: State, uptimeSeconds: Double, unixMilliseconds: UInt64,
+    process: ProcessReport, memory: MemoryReport, pool: PoolReport, tiers: [TierReport],
+    disk: DiskReport?, links: [LinkReport], operations: [OperationReport],
+    connections: ConnectionReport, namespaces: [NamespaceReport], codecs: [CodecReport],
+    reload: ReloadState, events: EventCounts
+  ) {
+    self.version = version
+    self.state = state
+    self.uptimeSeconds = uptimeSeconds
+    self.unixMilliseconds = unixMilliseconds
+    self.process = process
+    self.memory = memory
+    self.pool = pool
+    self.tiers = tiers
+    self.disk = disk
+    self.links = links
+    self.operations = operations
+    self.connections = connections
+    self.namespaces = namespaces
+    self.codecs = codecs
+    self.reload = reload
+    self.events = events
+  }
+}
+
+/// What came of reading the configuration anew.
+package struct ReloadState: Codable, Sendable {
+  /// Whether the last reload was applied; true before the first.
+  package var lastSucceeded: Bool
+  /// When it was, in milliseconds since 1970; that of the start before the first.
+  package var lastUnixMilliseconds: UInt64
+  package var succeededTotal: UInt64
+  package var failedTotal: UInt64
+  /// What was wrong with the last one; nil if nothing was.
+  package var lastFault: String?
+
+  /// Puts a state together.
+  package init(
+    lastSucceeded: Bool, lastUnixMilliseconds: UInt64, succeededTotal: UInt64,
+    failedTotal: UInt64, lastFault: String? = nil
+  ) {
+    self.lastSucceeded = lastSucceeded
+    self.lastUnixMilliseconds = lastUnixMilliseconds
+    self.succeededTotal = succeededTotal
+    self.failedTotal = failedTotal
+    self.lastFault = lastFault
+  }
+}
+
+/// How many events there were and were forgotten unread.
+package struct EventCounts: Codable, Sendable {
+  package var total: UInt64
+  /// Serial of the newest event; 0 if there was none.
+  package var newest: UInt64
+
+  /// Puts the numbers together.
+  package init(total: UInt64, newest: UInt64) {
+    self.total = total
+    self.newest = newest
+  }
+}
