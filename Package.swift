@@ -79,6 +79,7 @@ let package = Package(
         "KDNCore", "KDNControl", crypto, log,
         .product(name: "Hummingbird", package: "hummingbird"),
         .product(name: "NIOCore", package: "swift-nio"),
+        .product(name: "NIOHTTP1", package: "swift-nio"),
         .product(name: "NIOPosix", package: "swift-nio"),
       ],
       resources: [.embedInCode("Resources")],
@@ -119,12 +120,7 @@ let package = Package(
     .testTarget(
       name: "KDNControlTests", dependencies: ["KDNControl", "KDNCore"], swiftSettings: tests),
     .testTarget(
-      name: "KDNAdminTests",
-      dependencies: [
-        "KDNAdmin", "KDNControl", "KDNCore",
-        .product(name: "Hummingbird", package: "hummingbird"),
-        .product(name: "HummingbirdTesting", package: "hummingbird"),
-      ],
+      name: "KDNAdminTests", dependencies: ["KDNAdmin", "KDNControl", "KDNCore", log],
       swiftSettings: tests),
     .testTarget(
       name: "KDNMemoryTests", dependencies: ["KDNMemory", "KDNCore"], swiftSettings: tests),

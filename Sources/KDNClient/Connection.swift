@@ -11,8 +11,13 @@ package final class Connection {
   package let hello: HelloResponse
   /// Whether the bytes of each GET are checked against the server's checksum; true at first.
   package var verifies = true
+  /// Told of each piece of an object that is sent or received: bytes that are behind, and of how
+  /// many; an object that no room was given for counts, too.
+  package var progress: ((_ doneBytes: Int, _ totalBytes: Int) -> Void)?
   /// The error that ended the connection, nil while it is open.
   package private(set) var ending: ClientError?
+  /// What secures the connection, such as `TLS_AES_128_GCM_SHA256`; nil if nothing does.
+  package var cipherSuite: String? { socket.cipherSuite }
   /// Whether requests can be made.
   package var isOpen: Bool { ending == nil }
 
@@ -35,15 +40,16 @@ package final class Connection {
   /// How much longer than the deadline the answer may be on its way, in milliseconds.
   package static let graceMillisecondsDefault: UInt64 = 500
 
-  /// Connects to `endpoint` and greets the server, both within `connectTimeoutMilliseconds`.
+  /// Connects to `endpoint` and greets the server, both within `connectTimeoutMilliseconds`; with
+  /// `tls` the server must show a certificate for its name.
   ///
   /// - Throws: `cannotConnect`, `refused` with the answer to HELLO, or whatever ends a connection.
   package convenience init(
     _ endpoint: Endpoint, namespace: NamespaceName, token: String = "", agent: String = "kdn",
-    connectTimeoutMilliseconds: Int = 5_000
+    connectTimeoutMilliseconds: Int = 5_000, tls: TLSClientOptions? = nil
   ) throws(ClientError) {
     let socket = try StreamSocket(
-      connecting: endpoint, timeoutMilliseconds: connectTimeoutMilliseconds)
+      connecting: endpoint, timeoutMilliseconds: connectTimeoutMilliseconds, tls: tls)
     let hello = HelloRequest(namespace: namespace, token: token, agent: agent)
     try self.init(
       over: socket, hello, timeoutMilliseconds: UInt64(clamping: connectTimeoutMilliseconds),
@@ -246,7 +252,7 @@ extension Request {
       keys.keys.count
     case .pin(let pin): pin.keys.count
     case .putBegin, .putData, .putCommit, .putAbort, .release, .stats: 0
-    case .hello, .layout, .get, .purge: 1 << 32
+    case .hello, .layout, .get, .purge, .document: 1 << 32
     }
   }
 }

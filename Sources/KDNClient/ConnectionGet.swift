@@ -83,6 +83,7 @@ extension Connection {
       precondition(unsafe !place.isEmpty, "the machine admits no payload beyond the descriptors")
       let count = unsafe try source.payload(into: place, from: &socket)
       sink.arrived(count, &checksum)
+      if let progress, let (done, total) = sink.progress { progress(done, total) }
     }
   }
 }

@@ -109,6 +109,7 @@ extension Connection {
         try commit(transfer, known ?? checksum.digest(), in: &batch, deadlineMilliseconds)
       }
       try unsafe socket.send(front.bytes, places, outgoing.bytes)
+      progress?(sent, total)
       let isCommitted = outgoing.count > 0
       outgoing.removeAll()
       if isCommitted { return nil }

@@ -39,6 +39,12 @@ internal import KDNWire
       : FrameHeader.byteCount
   }
 
+  /// Bytes of the present item that have come, and of how many; nil when no more are expected.
+  var progress: (done: Int, total: Int)? {
+    guard !isWaiting, results.count < items.count else { return nil }
+    return (offset, descriptors[results.count].sentBytes)
+  }
+
   /// Takes the descriptors, and passes the items in front that have no bytes.
   mutating func begin(_ descriptors: [GetDescriptor], _ checksum: inout StreamingChecksum) {
     precondition(isWaiting && descriptors.count == items.count, "one descriptor per item, once")

@@ -5,7 +5,9 @@ internal import KDNTransport
 
 /// A connected socket that blocks, but never beyond the deadline of the request at hand.
 ///
-/// The kernel's own timeouts do the waiting: a call that finds its bytes costs nothing more.
+/// The kernel's own timeouts do the waiting: a call that finds its bytes costs nothing more. Inside
+/// TLS one call of ours may take many of the kernel's, so there the socket does not block, and the
+/// waiting is done by `poll` with what is left of the time.
 struct StreamSocket: ~Copyable {
   /// The kernel's timeouts are set anew when they are this far behind the deadline.
   private static let slackMilliseconds: UInt64 = 100
@@ -13,6 +15,8 @@ struct StreamSocket: ~Copyable {
   static let piecesMax = 64
 
   private let descriptor: Descriptor
+  /// Encrypts what goes and decrypts what comes; nil on a plain connection.
+  let channel: TLSChannel?
   private let clock = SystemClock()
   private var deadline = Instant.never
   /// When the kernel's timeouts were last set or found to be right, and to what.
@@ -24,23 +28,45 @@ struct StreamSocket: ~Copyable {
   /// - Throws: `lost` if the kernel refuses.
   init(owning number: Int32) throws(ClientError) {
     descriptor = Descriptor(owning: number)
+    channel = nil
     let flags = fcntl(number, F_GETFL)
     guard flags >= 0, fcntl(number, F_SETFL, flags & ~O_NONBLOCK) == 0 else {
       throw Self.failure("fcntl")
     }
   }
 
-  /// Connects to `endpoint`.
+  /// Takes over a connected socket that does not block, and agrees on keys with the server.
+  ///
+  /// - Throws: `cannotConnect` if the server is not the one it has to be, or refuses; `deadline`.
+  private init(
+    owning socket: consuming Descriptor, over channel: TLSChannel, deadline: Instant
+  ) throws(ClientError) {
+    descriptor = socket
+    self.channel = channel
+    self.deadline = deadline
+    try shakeHands(over: channel)
+  }
+
+  /// Connects to `endpoint`; with `tls` the connection is secured.
   ///
   /// - Throws: `cannotConnect` with the call that failed.
-  init(connecting endpoint: Endpoint, timeoutMilliseconds: Int) throws(ClientError) {
+  init(
+    connecting endpoint: Endpoint, timeoutMilliseconds: Int, tls: TLSClientOptions? = nil
+  ) throws(ClientError) {
+    let deadline = SystemClock().now().advanced(
+      milliseconds: UInt64(clamping: timeoutMilliseconds))
     do {
       let address = try SocketAddress(endpoint)
       let socket = try Descriptor(
         "socket", kdn_socket(address.family), subject: endpoint.description)
       try Self.connect(socket.number, to: address, endpoint, timeoutMilliseconds)
       if address.family != AF_UNIX { try Self.sendAtOnce(socket.number) }
-      try self.init(owning: socket.release())
+      guard let tls else {
+        try self.init(owning: socket.release())
+        return
+      }
+      let channel = try Self.makeChannel(on: socket.number, tls, for: endpoint)
+      try self.init(owning: socket, over: channel, deadline: deadline)
     } catch let error as TransportError {
       throw .cannotConnect(error.description)
     } catch let error as ClientError {
@@ -97,6 +123,7 @@ struct StreamSocket: ~Copyable {
   }
 
   private mutating func arm(_ milliseconds: UInt64) throws(ClientError) {
+    guard channel == nil else { return }
     var time = timeval(
       tv_sec: Int(clamping: milliseconds / 1000), tv_usec: Int(milliseconds % 1000) * 1000)
     let size = socklen_t(MemoryLayout<timeval>.size)
@@ -115,6 +142,16 @@ struct StreamSocket: ~Copyable {
     try arm(now.milliseconds(until: deadline))
   }
 
+  /// Waits until the socket is ready for `events`.
+  func wait(for events: Int32) throws(ClientError) {
+    var entry = pollfd(fd: descriptor.number, events: Int16(events), revents: 0)
+    let left = clock.now().milliseconds(until: deadline)
+    guard left > 0 else { throw .deadline }
+    let ready = unsafe poll(&entry, 1, Int32(clamping: left))
+    guard ready != 0 else { throw .deadline }
+    if ready < 0 { try Self.tolerate("poll") }
+  }
+
   // MARK: Bytes
 
   /// Receives into `first`, which must not be empty, and into `second` when `first` is full.
@@ -124,6 +161,10 @@ struct StreamSocket: ~Copyable {
   mutating func receive(
     into first: UnsafeMutableRawBufferPointer, then second: UnsafeMutableRawBufferPointer
   ) throws(ClientError) -> Int {
+    if let channel {
+      try check()
+      return unsafe try receive(over: channel, into: first, then: second)
+    }
     while true {
       try check()
       let number = descriptor.number
@@ -144,6 +185,11 @@ struct StreamSocket: ~Copyable {
   mutating func receive(
     into buffer: UnsafeMutableRawBufferPointer
   ) throws(ClientError) -> Int {
+    if let channel {
+      try check()
+      let nowhere = unsafe UnsafeMutableRawBufferPointer(start: nil, count: 0)
+      return unsafe try receive(over: channel, into: buffer, then: nowhere)
+    }
     while true {
       try check()
       let count = unsafe recv(descriptor.number, buffer.baseAddress, buffer.count, 0)
@@ -160,7 +206,10 @@ struct StreamSocket: ~Copyable {
     while next < pieces.count {
       try check()
       let rest = unsafe UnsafeMutableBufferPointer(rebasing: pieces[next...])
-      var sent = unsafe kdn_send(descriptor.number, rest.baseAddress, rest.count)
+      var sent =
+        if let channel { unsafe try sendRecord(over: channel, rest) } else {
+          unsafe kdn_send(descriptor.number, rest.baseAddress, rest.count)
+        }
       if sent < 0 {
         try Self.tolerate("sendmsg")
         continue
@@ -227,7 +276,13 @@ struct StreamSocket: ~Copyable {
   }
 
   /// Nothing can be sent or received any more; whoever waits in another process sees the end.
-  func shutDown() { _ = shutdown(descriptor.number, Int32(SHUT_RDWR)) }
+  func shutDown() {
+    channel?.sayGoodbye()
+    _ = shutdown(descriptor.number, Int32(SHUT_RDWR))
+  }
+
+  /// What secures the connection, such as `TLS_AES_128_GCM_SHA256`; nil if nothing does.
+  var cipherSuite: String? { channel?.cipherSuite }
 
   /// Whether a failed call may be tried again; throws what it means otherwise.
   private static func tolerate(_ call: String) throws(ClientError) {

@@ -1,16 +1,28 @@
 /// All connections together.
 package struct ConnectionReport: Codable, Sendable {
+  /// Connections served now.
   package var open: Int
+  /// Connections admitted.
   package var acceptedTotal: UInt64
+  /// Connections told that there are too many.
   package var refusedTotal: UInt64
+  /// Connections closed because they were silent, or took no byte, for too long.
   package var timedOutTotal: UInt64
+  /// Connections closed because what came was no frame.
   package var framingFaultsTotal: UInt64
+  /// HELLOs with a wrong token or namespace.
   package var unauthorisedTotal: UInt64
+  /// Requests carried out.
   package var requestsTotal: UInt64
+  /// Answers that were errors.
   package var errorsTotal: UInt64
+  /// Bytes that came in.
   package var receivedBytesTotal: UInt64
+  /// Bytes that went out.
   package var sentBytesTotal: UInt64
+  /// Stores under way.
   package var openTransfers: Int
+  /// GETs that wait for disk or for a writer.
   package var waitingGets: Int
 
   /// Puts the values together.

@@ -1,5 +1,6 @@
 /// What to drop; exactly one of hashes, layouts and all.
 package struct PurgeOrder: Codable, Sendable, Equatable {
+  /// The tenant.
   package var namespace: String
   /// Drops every object of these chunks or opaque names, in hexadecimal.
   package var hashes: [String]?
@@ -26,7 +27,9 @@ package struct PurgeOrder: Codable, Sendable, Equatable {
 
 /// What was dropped.
 package struct PurgeReport: Codable, Sendable, Equatable {
+  /// Objects that could still be had, each counted once.
   package var objects: Int
+  /// Their bytes.
   package var bytes: Int
 
   /// Puts the values together.
@@ -38,6 +41,7 @@ package struct PurgeReport: Codable, Sendable, Equatable {
 
 /// What to pin or unpin.
 package struct PinOrder: Codable, Sendable, Equatable {
+  /// The tenant.
   package var namespace: String
   /// Chunks or opaque names, in hexadecimal; every layout, part and variant of them.
   package var hashes: [String]
@@ -54,6 +58,7 @@ package struct PinOrder: Codable, Sendable, Equatable {
 
 /// What was pinned or unpinned.
 package struct PinReport: Codable, Sendable, Equatable {
+  /// Objects that were pinned, or had a pin.
   package var objects: Int
 
   /// Puts the values together.

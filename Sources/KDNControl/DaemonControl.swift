@@ -15,6 +15,10 @@ package protocol DaemonControl: AnyObject, Sendable {
   ///
   /// - Throws: `not_found` for an unknown namespace, `bad_request` for a cursor of another kind.
   func objects(_ query: ObjectQuery) throws(ControlFault) -> ObjectPage
+  /// A page of a tenant's documents.
+  ///
+  /// - Throws: `not_found` for an unknown namespace, `bad_request` for a limit out of range.
+  func documents(_ query: DocumentQuery) throws(ControlFault) -> DocumentPage
   /// The slowest requests of late, the newest first.
   func slowRequests() -> [SlowRequest]
   /// Events with a serial above `serial`, oldest first, at most `limit`.
@@ -25,6 +29,12 @@ package protocol DaemonControl: AnyObject, Sendable {
   func administrator(of token: String) -> AdministratorName?
   /// Whether any admin token is configured.
   var hasAdministrators: Bool { get }
+  /// Hears of an order that was turned away before it came here, for the audit log.
+  ///
+  /// `order`: what was asked for, such as `purge`; `who`: nil if no token named anybody; `origin`:
+  /// the peer's address, or empty. Too many in a short time are counted, not told one by one.
+  func turnedAway(
+    _ order: String, by who: AdministratorName?, from origin: String, _ why: ControlFault)
 
   /// Reads the configuration anew and applies what changed: all of it or nothing.
   ///
@@ -58,9 +68,14 @@ package protocol DaemonControl: AnyObject, Sendable {
 package struct AdministratorName: Hashable, Sendable, CustomStringConvertible {
   /// The name in the configuration, or what stands for an operator at the machine itself.
   package let text: String
+  /// Where the order came from, such as the address of a peer; empty if that is not known.
+  package let origin: String
 
   /// Names an administrator.
-  package init(_ text: String) { self.text = text }
+  package init(_ text: String, from origin: String = "") {
+    self.text = text
+    self.origin = origin
+  }
 
   /// Who sent a signal to the process.
   package static let signal = AdministratorName("signal")

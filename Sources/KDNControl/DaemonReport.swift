@@ -14,14 +14,21 @@ package struct DaemonReport: Codable, Sendable {
     case draining
   }
 
+  /// `schemaNow` of the daemon that made the report.
   package var schema: Int = schemaNow
+  /// Version of the daemon.
   package var version: String
+  /// What the daemon is doing.
   package var state: State
+  /// Since the daemon was put together.
   package var uptimeSeconds: Double
   /// When the report was made, in milliseconds since 1970.
   package var unixMilliseconds: UInt64
+  /// What the process has used of the machine.
   package var process: ProcessReport
+  /// The arena.
   package var memory: MemoryReport
+  /// All objects in RAM.
   package var pool: PoolReport
   /// RAM first, then each disk directory.
   package var tiers: [TierReport]
@@ -31,12 +38,15 @@ package struct DaemonReport: Codable, Sendable {
   package var links: [LinkReport]
   /// One for each operation of the protocol that was asked for at least once.
   package var operations: [OperationReport]
+  /// All connections together.
   package var connections: ConnectionReport
   /// In the order of their names.
   package var namespaces: [NamespaceReport]
   /// Forms in which KV is kept: raw bytes of a layout, and others by variant.
   package var codecs: [CodecReport]
+  /// What came of reading the configuration anew.
   package var reload: ReloadState
+  /// How many events there were.
   package var events: EventCounts
 
   /// Puts a report together.
@@ -72,7 +82,9 @@ package struct ReloadState: Codable, Sendable {
   package var lastSucceeded: Bool
   /// When it was, in milliseconds since 1970; that of the start before the first.
   package var lastUnixMilliseconds: UInt64
+  /// Reloads that were applied.
   package var succeededTotal: UInt64
+  /// Reloads that were refused.
   package var failedTotal: UInt64
   /// What was wrong with the last one; nil if nothing was.
   package var lastFault: String?
@@ -92,6 +104,7 @@ package struct ReloadState: Codable, Sendable {
 
 /// How many events there were and were forgotten unread.
 package struct EventCounts: Codable, Sendable {
+  /// Events since the start.
   package var total: UInt64
   /// Serial of the newest event; 0 if there was none.
   package var newest: UInt64

@@ -7,12 +7,19 @@ package struct LatencyReport: Codable, Sendable {
     500_000, 1_000_000, 2_500_000, 10_000_000,
   ]
 
+  /// How many were measured.
   package var count: UInt64
+  /// All of them together.
   package var sumMicroseconds: UInt64
+  /// Half took no longer.
   package var p50Microseconds: UInt64
+  /// Nine in ten took no longer.
   package var p90Microseconds: UInt64
+  /// All but one in a hundred took no longer.
   package var p99Microseconds: UInt64
+  /// All but one in a thousand took no longer.
   package var p999Microseconds: UInt64
+  /// The longest.
   package var maxMicroseconds: UInt64
   /// How many took no longer than each bound; one more than there are bounds.
   package var bucketCounts: [UInt64]
@@ -38,6 +45,7 @@ package struct LatencyReport: Codable, Sendable {
 package struct OperationReport: Codable, Sendable {
   /// As the protocol calls it, for example `GET`.
   package var name: String
+  /// Requests answered.
   package var requestsTotal: UInt64
   /// By the name of the status, for example `busy`; only those that occurred.
   package var errorsTotal: [String: UInt64]

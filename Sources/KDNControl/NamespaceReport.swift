@@ -2,9 +2,11 @@ package import KDNCore
 
 /// One tenant in numbers.
 package struct NamespaceReport: Codable, Sendable {
+  /// The tenant.
   package var name: String
   /// Grows by one with each purge of the whole namespace.
   package var generation: UInt64
+  /// Its limits.
   package var limits: NamespaceLimits
   /// Objects in RAM.
   package var ramObjects: Int
@@ -12,22 +14,33 @@ package struct NamespaceReport: Codable, Sendable {
   package var ramBytes: Int
   /// Objects on disk.
   package var diskObjects: Int
+  /// Their bytes.
   package var diskBytes: Int
   /// Bytes of objects pinned in RAM.
   package var pinnedBytes: Int
+  /// Connections now.
   package var connections: Int
+  /// Requests that came in.
   package var requestsTotal: UInt64
   /// By the name of the status; only those that occurred.
   package var errorsTotal: [String: UInt64]
+  /// Bytes that came in over its connections.
   package var receivedBytesTotal: UInt64
+  /// Bytes that went out over its connections.
   package var sentBytesTotal: UInt64
+  /// Lookups that RAM answered.
   package var ramHitsTotal: UInt64
+  /// Lookups that the disk tier answered.
   package var diskHitsTotal: UInt64
   /// By the name of the cause, all causes.
   package var missesTotal: [String: UInt64]
+  /// Objects published.
   package var storesTotal: UInt64
+  /// Their bytes.
   package var storedBytesTotal: UInt64
+  /// Of its objects, those that made room.
   package var evictionsTotal: UInt64
+  /// Their bytes.
   package var evictedBytesTotal: UInt64
   /// Stores refused because a quota was full of what cannot go.
   package var quotaRefusalsTotal: UInt64
@@ -85,8 +98,11 @@ package struct NamespaceDetail: Codable, Sendable {
     }
   }
 
+  /// The tenant.
   package var name: String
+  /// Its limits.
   package var limits: NamespaceLimits
+  /// Tokens that open it.
   package var tokens: [Token]
   /// Names in client certificates that open it without a token.
   package var certificateNames: [String]
@@ -121,4 +137,13 @@ package enum NamespaceChange: Sendable, Equatable {
   case revokeToken(name: String, id: String)
   /// Closes it and drops its objects.
   case remove(name: String)
+
+  /// The tenant that it is about.
+  package var name: String {
+    switch self {
+    case .add(let name, _), .setLimits(let name, _), .addToken(let name, _, _),
+      .rotate(let name, _, _), .revokeToken(let name, _), .remove(let name):
+      name
+    }
+  }
 }

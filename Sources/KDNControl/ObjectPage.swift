@@ -3,6 +3,7 @@ package struct ObjectQuery: Sendable, Equatable {
   /// Most objects of one page.
   package static let limitMax = 1000
 
+  /// The tenant.
   package var namespace: String
   /// `next` of the page before; nil for the first.
   package var cursor: String?
@@ -27,15 +28,22 @@ package struct ObjectPage: Codable, Sendable {
     package var kind: String
     /// Layout id in hexadecimal; empty for an opaque object.
     package var layout: String
-    /// Layers and heads of the part; empty for a whole chunk.
+    /// First and last layer and head of the part, as `layers 0-31, heads 0-7`; empty for an opaque
+    /// object.
     package var part: String
+    /// Another form of the same KV; 0 is what was stored.
     package var variant: UInt32
+    /// Length.
     package var bytes: Int
+    /// How many tokens; 0 for an opaque object.
     package var tokens: Int
+    /// Position of the first token in its chain.
     package var firstToken: Int
+    /// How often it was used.
     package var uses: UInt64
     /// `ram`, `disk` or both.
     package var tiers: [String]
+    /// Whether it is pinned in a tier.
     package var isPinned: Bool
     /// Milliseconds of its TTL that are left; nil without one.
     package var ttlMilliseconds: UInt64?
@@ -61,6 +69,7 @@ package struct ObjectPage: Codable, Sendable {
     }
   }
 
+  /// The objects.
   package var objects: [Item]
   /// Names the next page; nil after the last.
   package var next: String?

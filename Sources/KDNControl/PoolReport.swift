@@ -1,24 +1,44 @@
 /// The part of STATS that speaks of the pool as a whole.
 package struct PoolReport: Codable, Sendable {
+  /// Objects that can be found.
   package var objects: Int
+  /// Their bytes.
   package var bytes: Int
+  /// Objects of purged namespaces not yet reclaimed.
   package var deadObjects: Int
+  /// Hard cap on all memory.
   package var memoryBytesMax: Int
+  /// Memory charged against the cap: arena, index, leases, buffers.
   package var chargedBytes: Int
+  /// Memory of index and leases.
   package var indexBytes: Int
+  /// Memory of connection buffers.
   package var bufferBytes: Int
+  /// Stores under way.
   package var reservations: Int
+  /// Leases held by connections.
   package var leases: Int
+  /// Objects pinned.
   package var pins: Int
+  /// Waits for objects not yet published.
   package var waiters: Int
+  /// Lookups that hit.
   package var hitsTotal: UInt64
+  /// Lookups that missed, by the name of the cause; all causes.
   package var missesTotal: [String: UInt64]
+  /// Objects that made room for others.
   package var evictionsTotal: UInt64
+  /// Their bytes.
   package var evictedBytesTotal: UInt64
+  /// Objects published.
   package var storesTotal: UInt64
+  /// Stores whose key held other bytes.
   package var conflictsTotal: UInt64
+  /// Objects whose TTL ended.
   package var expiredTotal: UInt64
+  /// Objects purged.
   package var purgedTotal: UInt64
+  /// Stores refused for want of room.
   package var refusalsTotal: UInt64
 
   /// Puts the values together.

@@ -1,5 +1,6 @@
 /// What the process has used of the machine.
 package struct ProcessReport: Codable, Sendable {
+  /// Its number.
   package var pid: Int32
   /// User and system time.
   package var cpuSeconds: Double
@@ -7,8 +8,11 @@ package struct ProcessReport: Codable, Sendable {
   package var residentBytes: Int
   /// The most that it ever was.
   package var residentBytesMax: Int
+  /// Descriptors open now.
   package var openFiles: Int
+  /// How many may be.
   package var openFilesMax: Int
+  /// Threads now.
   package var threads: Int
 
   /// Puts the numbers together.
@@ -28,11 +32,17 @@ package struct ProcessReport: Codable, Sendable {
 
 /// The arena: what was asked for and what was really obtained.
 package struct MemoryReport: Codable, Sendable {
+  /// Size of the arena.
   package var capacityBytes: Int
+  /// Bytes of it that are handed out.
   package var allocatedBytes: Int
+  /// How many pieces that is.
   package var extents: Int
+  /// Slabs that belong to nobody.
   package var freeSlabs: Int
+  /// About the longest piece that could be handed out now.
   package var largestFreeExtentBytes: Int
+  /// Size of one slab.
   package var slabBytes: Int
   /// Huge pages, locking and NUMA as obtained, in words.
   package var placement: String

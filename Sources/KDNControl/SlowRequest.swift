@@ -1,6 +1,8 @@
 /// One of the slowest requests of late, with the time spent in each stage.
 package struct SlowRequest: Codable, Sendable, Equatable {
+  /// As the protocol calls it.
   package var operation: String
+  /// The tenant.
   package var namespace: String
   /// Number of the connection.
   package var connection: UInt64
@@ -43,9 +45,10 @@ package struct SlowRequest: Codable, Sendable, Equatable {
 package struct DaemonEvent: Codable, Sendable, Equatable {
   /// Counts up from 1 in this run.
   package var serial: UInt64
+  /// When it happened, in milliseconds since 1970.
   package var unixMilliseconds: UInt64
   /// `started`, `recovered`, `reloaded`, `reload_failed`, `draining`, `purged`, `pinned`,
-  /// `namespace_changed`, `log_level`, `disk_fault`, `tls_reloaded`, `miss_burst`, `eviction_burst`.
+  /// `namespace_changed`, `log_level`, `disk_fault`, `tls_reloaded`.
   package var kind: String
   /// Who ordered it; empty if nobody did.
   package var administrator: String

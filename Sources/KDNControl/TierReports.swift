@@ -6,13 +6,17 @@ package struct TierReport: Codable, Sendable {
   package var place: String
   /// `serving`, `recovering` or `failed`.
   package var state: String
+  /// Hard cap on `usedBytes`.
   package var capacityBytes: Int
+  /// What is taken of it.
   package var usedBytes: Int
+  /// Objects kept there.
   package var objects: Int
   /// Bytes of the objects.
   package var bytes: Int
   /// Lookups that this kind of tier answered, the same for all of a kind.
   package var hitsTotal: UInt64
+  /// Objects dropped to make room, the same for all of a kind.
   package var evictionsTotal: UInt64
 
   /// Puts the numbers together.
@@ -36,10 +40,15 @@ package struct TierReport: Codable, Sendable {
 package struct LinkReport: Codable, Sendable {
   /// `tcp`, `tls` or `unix`.
   package var kind: String
+  /// Where is listened.
   package var endpoints: [String]
+  /// Connections now.
   package var open: Int
+  /// Connections taken.
   package var acceptedTotal: UInt64
+  /// Bytes that came in.
   package var receivedBytesTotal: UInt64
+  /// Bytes that went out.
   package var sentBytesTotal: UInt64
   /// TLS handshakes that failed; 0 for the others.
   package var handshakeFailuresTotal: UInt64
@@ -63,7 +72,9 @@ package struct LinkReport: Codable, Sendable {
 package struct CodecReport: Codable, Sendable {
   /// `raw` for the layout's own bytes, `opaque` for bytes of no layout, `variant-N` for others.
   package var name: String
+  /// Objects in this form.
   package var objects: Int
+  /// Their bytes.
   package var bytes: Int
   /// What the same tokens take raw; equal to `bytes` for `raw` and `opaque`.
   package var rawBytes: Int

@@ -14,15 +14,23 @@ internal import Synchronization
   @unsafe package var base: UnsafeMutableRawPointer { unsafe extent.base }
 
   /// Ends writing; from now on the bytes are only read.
-  package consuming func seal() -> Block { Block(extent) }
+  ///
+  /// `companion` lives as long as the bytes do.
+  package consuming func seal(keeping companion: (any AnyObject & Sendable)? = nil) -> Block {
+    Block(extent, companion)
+  }
 }
 
 /// Sealed bytes; the extent goes back to the arena with the last reference.
 package final class Block: Sendable {
   private let extent: Extent
   private let leases = Atomic<Int>(0)
+  private let companion: (any AnyObject & Sendable)?
 
-  fileprivate init(_ extent: Extent) { self.extent = extent }
+  fileprivate init(_ extent: Extent, _ companion: (any AnyObject & Sendable)?) {
+    self.extent = extent
+    self.companion = companion
+  }
 
   /// Length in bytes.
   package var byteCount: Int { extent.byteCount }

@@ -9,7 +9,7 @@ final class Backing: Sendable {
   /// Room for reads when RAM is full.
   let staging: Arena?
   let wallClock: any WallClock
-  let admission: any AdmissionPolicy
+  let admission: Guarded<any AdmissionPolicy>
   let writes: Guarded<WriteQueue>
   let fetches = Guarded(FetchTable())
   let diskHits = Atomic<UInt64>(0)
@@ -25,7 +25,7 @@ final class Backing: Sendable {
     self.tier = tier
     self.staging = staging
     self.wallClock = wallClock
-    self.admission = admission
+    self.admission = Guarded(admission)
     writes = Guarded(
       WriteQueue(
         objectsMax: configuration.writeBehindObjectsMax,

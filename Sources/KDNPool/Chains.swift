@@ -40,8 +40,8 @@ struct Chains: Sendable {
   private var freeSlots: [Int32] = []
   /// Head of the ring of each namespace's present generation.
   private var heads: [Int32] = []
-  /// Heads of the rings of ended generations, oldest first.
-  private var deadHeads: [Int32] = []
+  /// Heads of the rings of ended generations, oldest first, and whose they are.
+  private var deadHeads: [(head: Int32, namespace: UInt32)] = []
   private var orphans: [ParentName: Int32] = [:]
 
   /// The object in a slot.
@@ -62,19 +62,41 @@ struct Chains: Sendable {
   mutating func addNamespace() { heads.append(addHead()) }
 
   mutating func endGeneration(of namespace: UInt32) {
-    deadHeads.append(heads[Int(namespace)])
+    let head = heads[Int(namespace)]
+    guard nodes[Int(head)].nextInSpace != head else { return }
+    deadHeads.append((head, namespace))
     heads[Int(namespace)] = addHead()
   }
 
   /// An object of the oldest ended generation that has any.
   mutating func nextDead() -> StoredObject? {
-    while let head = deadHeads.first {
+    while let head = deadHeads.first?.head {
       let next = nodes[Int(head)].nextInSpace
       guard next == head else { return self[next] }
       deadHeads.removeFirst()
       free(head)
     }
     return nil
+  }
+
+  /// An object of an ended generation of one namespace.
+  func nextDead(of namespace: UInt32) -> StoredObject? {
+    for dead in deadHeads where dead.namespace == namespace {
+      let next = nodes[Int(dead.head)].nextInSpace
+      if next != dead.head { return self[next] }
+    }
+    return nil
+  }
+
+  /// How many slots there are, those of no object among them.
+  var slotCount: Int { nodes.count }
+
+  /// The object in a slot, if there is one and it is of this namespace's present generation.
+  func object(in slot: Int, of namespace: Namespace) -> StoredObject? {
+    guard let object = nodes[slot].object, object.namespace === namespace,
+      object.generation == namespace.generation
+    else { return nil }
+    return object
   }
 
   /// All objects of a namespace's present generation for which `isWanted`; takes time linear in

@@ -12,7 +12,7 @@ package struct EvictionFacts: Sendable {
   package let uses: UInt64
   /// The number of its last use among all uses in the pool; no two objects share one.
   package let lastUse: UInt64
-  /// The policy's age when it was last used.
+  /// The policy's age for its tenant when it was last used.
   package let ageAtLastUse: Double
   /// Whether a chunk before it is gone, so that no prefix reaches it.
   package let isOrphan: Bool

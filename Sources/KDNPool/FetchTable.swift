@@ -27,12 +27,25 @@ final class Flight: Sendable {
 final class FlightRoom: Sendable {
   let memory: TierRoom
   let charge: SharedCharge
-  let isStaging: Bool
+  private let quota: Guarded<QuotaCharge?>
 
-  init(_ memory: consuming Reservation, charge: SharedCharge, isStaging: Bool) {
+  /// Room in RAM if `quota` is given, else staging memory.
+  init(_ memory: consuming Reservation, charge: SharedCharge, quota: QuotaCharge?) {
     self.memory = TierRoom(memory)
     self.charge = charge
-    self.isStaging = isStaging
+    self.quota = Guarded(quota)
+    isStaging = quota == nil
+  }
+
+  /// Whether what is read does not stay.
+  let isStaging: Bool
+
+  /// Takes the charge to the tenant's quota, once.
+  func takeQuota() -> QuotaCharge? {
+    quota.withLock { quota in
+      defer { quota = nil }
+      return quota
+    }
   }
 
   /// Gives back what was not taken, though others may still hold a reference; only once the tier
@@ -40,6 +53,7 @@ final class FlightRoom: Sendable {
   func release() {
     _ = memory.take()
     _ = charge.take()
+    _ = takeQuota()
   }
 }
 
@@ -82,7 +96,8 @@ struct FetchTable: Sendable {
   private var stalled = FIFO<Stalled>()
   private var purges: [UInt64: Purge] = [:]
   private var lastPurge: UInt64 = 0
-  private var prefetches = 0
+  /// How many flights of prefetches each namespace has.
+  private var prefetches: [UInt32: Int] = [:]
   /// Fetches that wait until others give back memory, as long as somebody wants them.
   var parked: [Parked] = []
   var counts = FetchStatistics()
@@ -103,9 +118,10 @@ struct FetchTable: Sendable {
       counts.joined += 1
       return .joined
     }
-    guard fetch != nil || prefetches < prefetchesMax else { return .full }
+    let ahead = prefetches[name.namespace] ?? 0
+    guard fetch != nil || ahead < prefetchesMax else { return .full }
     let flight = Flight(key, in: namespace, isPrefetch: fetch == nil, deadline: deadline)
-    if flight.isPrefetch { prefetches += 1 }
+    if flight.isPrefetch { prefetches[name.namespace] = ahead + 1 }
     rows[name] = Row(flight: flight, fetches: fetch.map { [$0] } ?? [])
     return .first(flight)
   }
@@ -114,7 +130,10 @@ struct FetchTable: Sendable {
   mutating func remove(_ flight: Flight) -> [Fetch] {
     guard let row = rows[flight.name], row.flight === flight else { return [] }
     rows[flight.name] = nil
-    if flight.isPrefetch { prefetches -= 1 }
+    if flight.isPrefetch {
+      let left = (prefetches[flight.namespace.number] ?? 1) - 1
+      prefetches[flight.namespace.number] = left > 0 ? left : nil
+    }
     return row.fetches
   }
 

@@ -2,8 +2,10 @@ internal import KDNCore
 
 /// Leases of matches: which objects, whose, until when.
 final class LeaseRecord: Sendable {
+  /// Names it among its owner's.
   let number: UInt64
   let owner: OwnerID
+  let namespace: UInt32
   let deadline: Instant
   let objects: [StoredObject]
   private let charge: IndexCharge
@@ -12,66 +14,79 @@ final class LeaseRecord: Sendable {
   static func byteCount(objects count: Int) -> Int { 256 + 8 * count }
 
   init(
-    number: UInt64, owner: OwnerID, deadline: Instant, objects: [StoredObject],
-    charge: consuming IndexCharge
+    number: UInt64, owner: OwnerID, namespace: UInt32, deadline: Instant,
+    objects: [StoredObject], charge: consuming IndexCharge
   ) {
     self.number = number
     self.owner = owner
+    self.namespace = namespace
     self.deadline = deadline
     self.objects = objects
     self.charge = charge
   }
 }
 
-/// All leases, by number, by owner and by end.
+/// All leases, by owner and number, and by end.
+///
+/// Owners number their leases each for itself: a number tells nothing of what others do.
 struct LeaseTable: Sendable {
+  private struct Owner: Sendable {
+    var lastNumber: UInt64 = 0
+    /// Slots of its leases, by number.
+    var slots: [UInt64: Int32] = [:]
+  }
+
   private var records: [LeaseRecord?] = []
   private var freeSlots: [Int32] = []
-  private var slots: [UInt64: Int32] = [:]
-  private var numbers: [OwnerID: Set<UInt64>] = [:]
-  private var ends = IndexedHeap<Instant>()
-  private var lastNumber: UInt64 = 0
+  private var owners: [OwnerID: Owner] = [:]
+  private var ends = TenantHeap<Instant>()
 
   /// How many leases there are.
-  var count: Int { slots.count }
-  /// When the next lease ends.
-  var nextEnd: Instant? { ends.first?.key }
+  var count: Int { ends.count }
+
+  /// When the next lease of a namespace ends.
+  func nextEnd(of namespace: Namespace) -> Instant? { ends.first(of: namespace.number)?.key }
 
   /// How many leases `owner` has.
-  func count(of owner: OwnerID) -> Int { numbers[owner]?.count ?? 0 }
+  func count(of owner: OwnerID) -> Int { owners[owner]?.slots.count ?? 0 }
 
-  /// Adds a lease and returns its number, never 0 and never used twice.
+  /// Adds a lease and returns its number, never 0 and never used twice by its owner.
   mutating func add(
-    owner: OwnerID, deadline: Instant, objects: [StoredObject], charge: consuming IndexCharge
+    owner: OwnerID, namespace: UInt32, deadline: Instant, objects: [StoredObject],
+    charge: consuming IndexCharge
   ) -> UInt64 {
-    lastNumber += 1
+    let number = (owners[owner]?.lastNumber ?? 0) + 1
     let record = LeaseRecord(
-      number: lastNumber, owner: owner, deadline: deadline, objects: objects, charge: charge)
+      number: number, owner: owner, namespace: namespace, deadline: deadline, objects: objects,
+      charge: charge)
     let slot = freeSlots.popLast() ?? Int32(records.count)
     if Int(slot) == records.count { records.append(nil) }
     records[Int(slot)] = record
-    slots[lastNumber] = slot
-    numbers[owner, default: []].insert(lastNumber)
-    ends.set(slot, deadline)
-    return lastNumber
+    owners[owner, default: Owner()].lastNumber = number
+    owners[owner]?.slots[number] = slot
+    ends.set(slot, of: namespace, deadline)
+    return number
   }
 
-  /// Takes a lease out, if it is there and `owner`'s.
+  /// Takes a lease out, if `owner` has one of that number.
   mutating func remove(_ number: UInt64, owner: OwnerID) -> LeaseRecord? {
-    guard let slot = slots[number], records[Int(slot)]?.owner == owner else { return nil }
+    guard let slot = owners[owner]?.slots[number] else { return nil }
     return take(slot)
   }
 
-  /// Takes out all leases of `owner`.
+  /// Takes out all leases of `owner`, who is gone.
   mutating func removeAll(of owner: OwnerID) -> [LeaseRecord] {
-    (numbers[owner] ?? []).sorted().compactMap { remove($0, owner: owner) }
+    let numbers = owners[owner]?.slots.keys.sorted() ?? []
+    let removed = numbers.compactMap { remove($0, owner: owner) }
+    owners[owner] = nil
+    return removed
   }
 
   /// Takes out up to `countMax` leases that have ended.
   mutating func removeEnded(by now: Instant, countMax: Int) -> [LeaseRecord] {
     var ended: [LeaseRecord] = []
-    while ended.count < countMax, let (end, slot) = ends.first, end <= now {
-      if let record = take(slot) { ended.append(record) }
+    while ended.count < countMax, let first = ends.first, first.key <= now {
+      if let record = take(first.slot) { ended.append(record) }
     }
     return ended
   }
@@ -80,10 +95,8 @@ struct LeaseTable: Sendable {
     guard let record = records[Int(slot)] else { return nil }
     records[Int(slot)] = nil
     freeSlots.append(slot)
-    slots[record.number] = nil
-    ends.remove(slot)
-    numbers[record.owner]?.remove(record.number)
-    if numbers[record.owner]?.isEmpty == true { numbers[record.owner] = nil }
+    owners[record.owner]?.slots[record.number] = nil
+    ends.remove(slot, of: record.namespace)
     return record
   }
 }

@@ -10,7 +10,13 @@ package final class Namespace: Sendable {
   package let number: UInt32
   /// Who owns the tenant's slabs in the arena.
   package let owner: ArenaOwner
+  /// What the tenant did; connections count here too.
+  package let counters = NamespaceCounters()
 
+  let quota = QuotaAccount()
+  let openReservations = Counter()
+  private let agingBits = Atomic<UInt64>(0)
+  private let currentLimits = Guarded(NamespaceLimits.none)
   private let currentGeneration: Atomic<UInt64>
   private let layouts = Guarded<[LayoutID: LayoutGeometry]>([:])
 
@@ -23,6 +29,20 @@ package final class Namespace: Sendable {
 
   /// Grows by one with each purge of the whole namespace; objects of older ones are gone.
   package var generation: UInt64 { currentGeneration.load(ordering: .acquiring) }
+
+  /// The tenant's limits.
+  package var limits: NamespaceLimits { currentLimits.withLock { $0 } }
+
+  func setLimits(_ limits: NamespaceLimits) {
+    currentLimits.withLock { $0 = limits }
+    quota.bytesMax = limits.ramBytesMax ?? .max
+  }
+
+  /// How far the policy's age has run ahead for this tenant by evictions for its own quota.
+  var aging: Double {
+    get { Double(bitPattern: agingBits.load(ordering: .relaxed)) }
+    set { agingBits.store(newValue.bitPattern, ordering: .relaxed) }
+  }
 
   /// Makes every object of the namespace a thing of the past; the residency lock must be held.
   func endGeneration() {
@@ -48,6 +68,16 @@ package final class Namespace: Sendable {
       return .success(true)
     }
     return try isNew.get()
+  }
+
+  /// What the tokens of an object take in its layout's own form; its own length where the layout
+  /// does not tell.
+  func rawByteCount(of facts: StoreFacts) -> Int {
+    guard facts.key.kind == .layout, facts.key.variant != 0,
+      let bytes = try? geometry(of: facts.key.layout)?.byteCount(
+        of: facts.key.part, tokens: facts.tokenCount)
+    else { return facts.byteCount }
+    return bytes
   }
 
   /// The geometry of a registered layout.

@@ -24,13 +24,16 @@ package final class Pool: Sendable {
   let residency: Guarded<Residency>
   let leases = Guarded(LeaseTable())
   let waiters = Guarded(WaitTable())
+  let documents = DocumentBook()
   /// Numbers the uses of objects.
   let useCount = Atomic<UInt64>(0)
   /// The policy's age, for uses noted outside the residency lock.
   let policyAgeBits: Atomic<UInt64>
   let bufferBytes = Atomic<Int>(0)
   let refusals = Atomic<UInt64>(0)
-  let openReservations = Counter()
+  let times: PoolTimes
+  /// Tells cursors of this run from those of others.
+  let runNumber = UInt32.random(in: 0 ... .max)
   private let names = Guarded(Names())
 
   private struct Names: Sendable {
@@ -63,6 +66,7 @@ package final class Pool: Sendable {
     precondition(configuration.indexStripes > 0, "an index has stripes")
     self.configuration = configuration
     self.arena = arena
+    times = PoolTimes(configuration)
     self.clock = clock
     backing = tier.map { tier in
       Backing(
@@ -113,6 +117,11 @@ package final class Pool: Sendable {
       throw .limit(FieldFault("namespace", value: limit, limit: limit, "too many namespaces"))
     }
     return found
+  }
+
+  /// A namespace that was made before; nil if there is none of that name.
+  package func namespaceIfKnown(_ name: NamespaceName) -> Namespace? {
+    names.withLock { $0.byName[name] }
   }
 
   /// All namespaces, in the order in which they were made.

@@ -66,8 +66,8 @@ extension Pool {
     }
     let now = clock.now()
     let object = StoredObject(
-      StoreFacts(facts), checksum: facts.checksum, block: memory.seal(), charge: charge,
-      namespace: flight.namespace, generation: facts.generation,
+      StoreFacts(facts), checksum: facts.checksum, block: memory.seal(keeping: room.takeQuota()),
+      charge: charge, namespace: flight.namespace, generation: facts.generation,
       age: ObjectAge(
         expiry: left.map { now.advanced(milliseconds: $0) } ?? .never,
         storedAtMilliseconds: facts.storedAtMilliseconds),

@@ -15,9 +15,11 @@ package struct PoolConfiguration: Sendable {
   package var namespacesMax = 1024
   /// Most layouts registered in one namespace.
   package var layoutsPerNamespaceMax = 1024
+  /// Most documents of one namespace.
+  package var documentsPerNamespaceMax = 65_536
   /// Most removed objects whose cause of removal is remembered, over all stripes.
   package var ghostsMax = 1 << 18
-  /// Most waits for objects not yet published.
+  /// Most waits of one namespace for objects not yet published.
   package var waitersMax = 4096
   /// Most leases of one owner.
   package var leasesPerOwnerMax = 1024
@@ -36,7 +38,7 @@ package struct PoolConfiguration: Sendable {
   /// Most bytes a day that are written to the slower tier unasked, that is neither for durability
   /// nor for a pin; 0 for no limit.
   package var writeBytesPerDay = 0
-  /// Most reads from the slower tier that prefetches have under way.
+  /// Most reads from the slower tier that prefetches of one namespace have under way.
   package var prefetchesMax = 64
   /// How long a read waits for a slower tier that is busy.
   package var readStallMilliseconds: UInt64 = 30_000

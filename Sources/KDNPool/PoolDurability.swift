@@ -97,6 +97,12 @@ extension Pool {
     self.write(backing)
   }
 
+  private func overDiskQuota(_ byteCount: Int, limit: Int) -> PoolRefusal {
+    .overQuota(
+      FieldFault(
+        "diskBytes", value: byteCount, limit: limit, "the quota of the disk is used up"))
+  }
+
   private static var goneObject: PoolRefusal { .notFound(what: "object", number: 0) }
 
   private var busyWriting: PoolRefusal {
@@ -109,6 +115,7 @@ extension Pool {
     case .busy, .closing: busyWriting
     case .notAdmitted, .failed: .unavailable
     case .tooLarge(let limit): .tooLarge(bytes: byteCount, limit: limit)
+    case .overQuota(let limit): overDiskQuota(byteCount, limit: limit)
     case .gone: Self.goneObject
     }
   }

@@ -38,8 +38,9 @@ extension Pool {
     return fetch
   }
 
-  /// Starts promotion of what is not in RAM but in the slower tier, at most `prefetchesMax` at a
-  /// time; returns how many of the objects are in RAM, and how many reads were started.
+  /// Starts promotion of what is not in RAM but in the slower tier, at most `prefetchesMax` of a
+  /// namespace at a time; returns how many of the objects are in RAM, and how many reads were
+  /// started.
   ///
   /// Nothing waits for them, and they use no staging memory.
   package func prefetch(
@@ -90,7 +91,7 @@ extension Pool {
       let byteCount = max(backing.held(key, in: fetch.namespace)?.byteCount ?? 0, 1)
       if heldBytes >= byteCount {
         giveUp(key, fetch, .overCredit, backing)
-      } else if arena.canEverHold(byteCount: byteCount)
+      } else if canEverHold(byteCount, fetch.namespace)
         || backing.staging?.canEverHold(byteCount: byteCount) == true
       {
         waiting.append(key)
@@ -104,6 +105,10 @@ extension Pool {
     } else {
       for key in waiting { giveUp(key, fetch, .notReady, backing) }
     }
+  }
+
+  private func canEverHold(_ byteCount: Int, _ namespace: Namespace) -> Bool {
+    arena.canEverHold(byteCount: byteCount) && byteCount <= namespace.quota.bytesMax
   }
 
   private func giveUp(
@@ -171,20 +176,23 @@ extension Pool {
     return true
   }
 
-  /// RAM if something there can go, else staging memory.
+  /// RAM if something there can go, for the tenant's quota something of its own, else staging
+  /// memory.
   private func takeRoom(
     for flight: Flight, _ byteCount: Int, now: Instant, _ backing: Backing
   ) -> FlightRoom? {
-    guard let charge = takeSharedCharge(now: now) else { return nil }
+    let namespace = flight.namespace
+    guard let charge = takeSharedCharge(for: namespace, now: now) else { return nil }
     if arena.canEverHold(byteCount: byteCount),
-      let memory = try? takeMemory(byteCount, flight.namespace, now: now)
+      let quota = try? takeQuota(byteCount, namespace, now: now),
+      let memory = try? takeMemory(byteCount, namespace, now: now)
     {
-      return FlightRoom(memory, charge: charge, isStaging: false)
+      return FlightRoom(memory, charge: charge, quota: quota)
     }
     guard !flight.isPrefetch, let staging = backing.staging,
-      let memory = staging.reserve(byteCount: byteCount, owner: flight.namespace.owner)
+      let memory = staging.reserve(byteCount: byteCount, owner: namespace.owner)
     else { return nil }
-    return FlightRoom(memory, charge: charge, isStaging: true)
+    return FlightRoom(memory, charge: charge, quota: nil)
   }
 
   func read(_ flight: Flight, into room: FlightRoom, _ backing: Backing) {

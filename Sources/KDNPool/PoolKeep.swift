@@ -19,53 +19,6 @@ extension Pool {
     }
   }
 
-  /// Keeps objects from eviction for a time, cut to `pinMaxMilliseconds`; says which are here.
-  ///
-  /// Pins belong to the namespace. A pin never shortens another; purges and TTLs beat pins. An
-  /// object that the slower tier holds is pinned there too, across restarts; one that it does not
-  /// hold is written whatever the admission policy says, and pinned there for the time left.
-  package func pin(
-    _ keys: [ObjectKey], ttlMilliseconds: UInt64, in namespace: Namespace
-  ) -> [Bool] {
-    let now = clock.now()
-    let milliseconds = min(ttlMilliseconds, configuration.pinMaxMilliseconds)
-    let end = now.advanced(milliseconds: milliseconds)
-    let pinned = residency.withLock { residency in
-      _ = residency.endPins(by: now)
-      return keys.map { key -> StoredObject? in
-        guard let object = live(key, in: namespace, now: now) else { return nil }
-        residency.pin(object, until: end)
-        return object
-      }
-    }
-    guard let backing else { return pinned.map { $0 != nil } }
-    return zip(keys, pinned).map { key, object in
-      if let object, !object.isHeld {
-        offer(object, isWanted: true)
-        return true
-      }
-      let isPinnedBelow = backing.tier.pin(key, in: namespace.name, milliseconds: milliseconds)
-      return object != nil || isPinnedBelow
-    }
-  }
-
-  /// Ends the pins of objects, in both tiers; says which had one.
-  package func unpin(_ keys: [ObjectKey], in namespace: Namespace) -> [Bool] {
-    let now = clock.now()
-    let unpinned = residency.withLock { residency in
-      _ = residency.endPins(by: now)
-      return keys.map { key in
-        guard let object = live(key, in: namespace, now: now) else { return false }
-        return residency.unpin(object)
-      }
-    }
-    guard let backing else { return unpinned }
-    return zip(keys, unpinned).map { key, isUnpinned in
-      let isUnpinnedBelow = backing.tier.unpin(key, in: namespace.name)
-      return isUnpinned || isUnpinnedBelow
-    }
-  }
-
   /// Asks to be told when an object is published; nil if it is here already, in either tier.
   ///
   /// `notify` is called at most once, outside all locks, on the thread that publishes, after the
@@ -79,7 +32,7 @@ extension Pool {
     // Publish makes visible first and takes the waiters after: one of the two sees the other.
     let ticket = waiters.withLock { waiters -> Result<WaitTicket?, PoolRefusal> in
       guard live(key, in: namespace, now: now) == nil else { return .success(nil) }
-      guard waiters.count < limit else {
+      guard waiters.count(of: namespace.number) < limit else {
         return .failure(.busy(retryAfterMilliseconds: 1000))
       }
       let name = WaitTable.Name(namespace: namespace.number, key: key)

@@ -23,18 +23,20 @@ extension Pool {
   }
 
   func addLease(
-    _ objects: [StoredObject], owner: OwnerID, deadline: Instant
+    _ objects: [StoredObject], in namespace: Namespace, owner: OwnerID, deadline: Instant
   ) throws(PoolRefusal) -> UInt64 {
     guard let charge = IndexCharge(LeaseRecord.byteCount(objects: objects.count), to: budget)
     else {
       endLeases(of: objects)
-      throw .busy(retryAfterMilliseconds: retryHint(now: clock.now()))
+      throw .busy(retryAfterMilliseconds: retryHint(for: namespace, now: clock.now()))
     }
     let limit = configuration.leasesPerOwnerMax
     var offer: IndexCharge? = consume charge
     let number = leases.withLock { leases -> UInt64? in
       guard leases.count(of: owner) < limit, let charge = offer.take() else { return nil }
-      return leases.add(owner: owner, deadline: deadline, objects: objects, charge: charge)
+      return leases.add(
+        owner: owner, namespace: namespace.number, deadline: deadline, objects: objects,
+        charge: charge)
     }
     guard let number else {
       endLeases(of: objects)

@@ -25,10 +25,14 @@ extension Pool {
       if let object = state.table.find(key, at: place), isLive(object) {
         noteUse(of: object, reconsidered: &reconsidered)
         state.hits += 1
+        namespace.counters.countRAMHit()
         return .hit(ReadLease(object: object, lease: object.block.lease()))
       }
       let cause = state.missCause(key, at: place, now: clock.now())
-      if tier == nil { state.misses[Int(cause.rawValue)] += 1 }
+      if tier == nil {
+        state.misses[Int(cause.rawValue)] += 1
+        namespace.counters.countMiss(cause)
+      }
       return .miss(cause)
     }
     if let reconsidered { offer(reconsidered, isWanted: false) }
@@ -37,7 +41,7 @@ extension Pool {
     case .hit(let hit): return .hit(hit)
     case .miss(let inRAM):
       let cause = tier.missCause(key, in: namespace, inRAM: inRAM)
-      countMiss(cause, at: place)
+      countMiss(cause, at: place, namespace)
       return .miss(cause)
     }
   }
@@ -59,10 +63,11 @@ extension Pool {
     let place = ChunkPlace(key.hash, in: namespace.number)
     switch outcome {
     case .missed(let cause):
-      countMiss(cause, at: place)
+      countMiss(cause, at: place, namespace)
       return .miss(cause)
     case .read(let hold):
       backing?.diskHits.wrappingAdd(1, ordering: .relaxed)
+      namespace.counters.countDiskHit()
       return .hit(ReadLease(object: hold.object, lease: hold.object.block.lease()))
     case .inRAM(let hold):
       var reconsidered: StoredObject?
@@ -70,13 +75,15 @@ extension Pool {
         noteUse(of: hold.object, reconsidered: &reconsidered)
         state.hits += 1
       }
+      namespace.counters.countRAMHit()
       if let reconsidered { offer(reconsidered, isWanted: false) }
       return .hit(ReadLease(object: hold.object, lease: hold.object.block.lease()))
     }
   }
 
-  private func countMiss(_ cause: MissCause, at place: ChunkPlace) {
+  private func countMiss(_ cause: MissCause, at place: ChunkPlace, _ namespace: Namespace) {
     stripe(of: place).withLock { $0.misses[Int(cause.rawValue)] += 1 }
+    namespace.counters.countMiss(cause)
   }
 
   /// Reads the clock only for objects with a TTL.

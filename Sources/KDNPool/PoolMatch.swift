@@ -20,11 +20,7 @@ extension Pool {
       throw .fault(FieldFault("partCount", value: 0, limit: 1, "a chunk has parts"))
     }
     let now = clock.now()
-    let duration = query.leaseMilliseconds.map { wish in
-      min(
-        wish == 0 ? configuration.leaseDefaultMilliseconds : wish,
-        configuration.leaseMaxMilliseconds)
-    }
+    let duration = query.leaseMilliseconds.map(times.leaseMilliseconds)
     var matching = Matching(
       query: query, namespace: namespace, now: now,
       leaseEnd: duration.map { now.advanced(milliseconds: $0) })
@@ -38,7 +34,8 @@ extension Pool {
       return answer
     }
     answer.leaseMilliseconds = duration
-    answer.leaseNumber = try addLease(matching.leased, owner: owner, deadline: leaseEnd)
+    answer.leaseNumber = try addLease(
+      matching.leased, in: namespace, owner: owner, deadline: leaseEnd)
     return answer
   }
 

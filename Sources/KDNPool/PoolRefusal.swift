@@ -14,6 +14,8 @@ package enum PoolRefusal: Error, Equatable, Sendable {
   case fault(FieldFault)
   /// A limit on names (namespaces, layouts, leases) is reached.
   case limit(FieldFault)
+  /// The tenant's quota is full of what only its own pins keep.
+  case overQuota(FieldFault)
   /// There is no slower tier, or it failed: nothing can be made durable.
   case unavailable
 }

@@ -1,5 +1,6 @@
 package import KDNCore
 package import KDNMemory
+package import KDNTier
 internal import Synchronization
 
 /// A picture of a pool's counters and contents.
@@ -8,12 +9,43 @@ package struct PoolStatistics: Sendable {
   package struct NamespaceShare: Sendable {
     /// The tenant's name.
     package let name: NamespaceName
-    /// Objects of the present generation.
+    /// The tenant's limits.
+    package let limits: NamespaceLimits
+    /// Objects in RAM, of the present generation.
     package let objects: Int
     /// Their bytes.
     package let bytes: Int
     /// How often the whole namespace was purged.
     package let generation: UInt64
+    /// Bytes of RAM charged to the tenant's quota: of objects, of reservations, and of what was
+    /// dropped and is still being read or waits to be reclaimed.
+    package let ramBytes: Int
+    /// Objects pinned in RAM.
+    package let pinnedObjects: Int
+    /// Their bytes.
+    package let pinnedBytes: Int
+    /// What the slower tier has of it.
+    package let below: TierUsage
+    /// What it did.
+    package let counts: NamespaceCounts
+
+    /// Objects in the slower tier.
+    package var diskObjects: Int { below.objects }
+    /// Their bytes.
+    package var diskBytes: Int { below.bytes }
+  }
+
+  /// Objects in RAM that are kept in one form.
+  package struct CodecShare: Sendable, Equatable {
+    /// `raw` for the layout's own bytes, `opaque` for bytes of no layout, `variant-N` for another
+    /// form of a layout's bytes, `variant-other` for those whose number is 64 or more.
+    package let name: String
+    /// How many objects.
+    package let objects: Int
+    /// Their bytes.
+    package let bytes: Int
+    /// What the same tokens take raw.
+    package let rawBytes: Int
   }
 
   /// Objects that can be found.
@@ -38,6 +70,8 @@ package struct PoolStatistics: Sendable {
   package var leases = 0
   /// Objects pinned.
   package var pins = 0
+  /// Objects in RAM whose turn to make room may come: no child, pin or lease keeps them.
+  package var evictableObjects = 0
   /// Waits for objects not yet published.
   package var waiters = 0
   /// Lookups that hit.
@@ -64,6 +98,8 @@ package struct PoolStatistics: Sendable {
   package var fetches = FetchStatistics()
   /// What is on its way to the slower tier.
   package var writeBehind = WriteBehindStatistics()
+  /// Objects in RAM by form, in a fixed order.
+  package var codecs: [CodecShare] = []
   /// Contents by namespace, in the order in which they were made.
   package var namespaces: [NamespaceShare] = []
 }
@@ -86,13 +122,33 @@ extension Pool {
       picture.chargedBytes - picture.bufferBytes - picture.arena.capacityBytes
       - (backing?.staging?.statistics.capacityBytes ?? 0)
     fillTier(&picture)
-    picture.reservations = openReservations.count
     picture.refusals = refusals.load(ordering: .relaxed)
     picture.leases = leases.withLock { $0.count }
     picture.waiters = waiters.withLock { $0.count }
     let namespaces = namespaces
-    residency.withLock { $0.fill(&picture, namespaces) }
+    picture.reservations = namespaces.reduce(0) { $0 + $1.openReservations.count }
+    picture.namespaces = shares(of: namespaces)
+    residency.withLock { $0.fill(&picture) }
     return picture
+  }
+
+  /// Contents and counts of one namespace alone.
+  package func share(of namespace: Namespace) -> PoolStatistics.NamespaceShare {
+    PoolStatistics.NamespaceShare(
+      namespace, residency.withLock { $0.shares[Int(namespace.number)] }, usage(of: namespace))
+  }
+
+  /// Contents and counts of namespaces; the lock is held for a copy only.
+  private func shares(of namespaces: [Namespace]) -> [PoolStatistics.NamespaceShare] {
+    let shares = residency.withLock { $0.shares }
+    return namespaces.map { namespace in
+      PoolStatistics.NamespaceShare(
+        namespace, shares[Int(namespace.number)], usage(of: namespace))
+    }
+  }
+
+  private func usage(of namespace: Namespace) -> TierUsage {
+    backing?.tier.usage(of: namespace.name) ?? TierUsage()
   }
 }
 
@@ -110,23 +166,40 @@ extension Pool {
   }
 }
 
+extension PoolStatistics.NamespaceShare {
+  fileprivate init(_ namespace: Namespace, _ share: ResidencyCensus, _ below: TierUsage) {
+    self.init(
+      name: namespace.name, limits: namespace.limits, objects: share.objects,
+      bytes: share.bytes, generation: namespace.generation,
+      ramBytes: namespace.quota.chargedBytes, pinnedObjects: share.pinnedObjects,
+      pinnedBytes: share.pinnedBytes, below: below, counts: namespace.counters.snapshot)
+  }
+}
+
 extension Residency {
-  fileprivate func fill(_ picture: inout PoolStatistics, _ namespaces: [Namespace]) {
+  fileprivate func fill(_ picture: inout PoolStatistics) {
     picture.objects = total.objects
     picture.bytes = total.bytes
     picture.deadObjects = deadObjects
     picture.pins = pinCount
+    picture.evictableObjects = candidates.count
     picture.evictions = evictions
     picture.evictedBytes = evictedBytes
     picture.stores = stores
     picture.conflicts = conflicts
     picture.expired = expired
     picture.purged = purged
-    picture.namespaces = namespaces.map { namespace in
-      let share = shares[Int(namespace.number)]
-      return PoolStatistics.NamespaceShare(
-        name: namespace.name, objects: share.objects, bytes: share.bytes,
-        generation: namespace.generation)
+    picture.codecs = codecs
+  }
+
+  private var codecs: [PoolStatistics.CodecShare] {
+    var sums: [ObjectForm: ResidencyCensus.Form] = [:]
+    for (form, part) in shares.lazy.flatMap(\.forms) {
+      sums[form, default: ResidencyCensus.Form()].add(part)
+    }
+    return sums.sorted { $0.key < $1.key }.map { form, sum in
+      PoolStatistics.CodecShare(
+        name: form.name, objects: sum.objects, bytes: sum.bytes, rawBytes: sum.rawBytes)
     }
   }
 }

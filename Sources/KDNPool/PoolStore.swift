@@ -5,10 +5,12 @@ extension Pool {
   /// Makes room for an object, evicting by policy as needed, unless its key is in RAM or in the
   /// slower tier already.
   ///
-  /// What that tier does not know yet counts as absent.
+  /// A tenant at its quota evicts its own objects only. What that tier does not know yet counts as
+  /// absent.
   /// - Throws: `fault` if a fact is outside its limit or does not fit the layout, `notFound` if the
-  ///   layout is not registered, `tooLarge` if it can never fit, `busy` if all that could go is
-  ///   leased, pinned, being read or being written.
+  ///   layout is not registered, `tooLarge` if it can never fit the memory or the tenant's quota,
+  ///   `overQuota` if the quota is full of pins, `busy` if all that could go is leased, pinned,
+  ///   being read or being written.
   package func reserve(
     _ facts: StoreFacts, in namespace: Namespace
   ) throws(PoolRefusal) -> StoreAnswer {
@@ -19,22 +21,34 @@ extension Pool {
     if let present { return .present(present.checksum) }
     if let held = backing?.held(facts.key, in: namespace) { return .present(held.checksum) }
     do {
-      return .reserved(try takeRoom(for: facts, namespace, now: now))
+      let quota = try chargeStore(of: facts.byteCount, namespace, now: now)
+      return .reserved(try takeRoom(for: facts, namespace, quota, now: now))
     } catch {
       refusals.wrappingAdd(1, ordering: .relaxed)
       throw error
     }
   }
 
+  private func chargeStore(
+    of byteCount: Int, _ namespace: Namespace, now: Instant
+  ) throws(PoolRefusal) -> QuotaCharge {
+    do {
+      return try takeQuota(byteCount, namespace, now: now)
+    } catch {
+      namespace.counters.countQuotaRefusal()
+      throw error
+    }
+  }
+
   private func takeRoom(
-    for facts: StoreFacts, _ namespace: Namespace, now: Instant
+    for facts: StoreFacts, _ namespace: Namespace, _ quota: QuotaCharge, now: Instant
   ) throws(PoolRefusal) -> StoreReservation {
     let generation = namespace.generation
-    let charge = try takeIndexRoom(now: now)
+    let charge = try takeIndexRoom(for: namespace, now: now)
     let memory = try takeMemory(facts.byteCount, namespace, now: now)
     return StoreReservation(
-      memory: memory, charge: charge, open: OpenCount(in: openReservations),
-      generation: generation)
+      memory: memory, charge: charge, quota: quota,
+      open: OpenCount(in: namespace.openReservations), generation: generation)
   }
 
   /// Makes a written object visible, whole and at once, then tells those who wait for it and offers
@@ -116,6 +130,7 @@ extension Pool {
     }
     self.place(object, into: &residency, replacing: &replaced)
     residency.stores += 1
+    object.namespace.counters.countStore(bytes: object.byteCount)
     return .success(.published(object))
   }
 
@@ -201,7 +216,7 @@ extension StoreReservation {
   ) -> StoredObject {
     let generation = generation
     return StoredObject(
-      facts, checksum: checksum, block: memory.seal(), charge: charge, namespace: namespace,
-      generation: generation, age: age, isHeld: isHeld)
+      facts, checksum: checksum, block: memory.seal(keeping: quota), charge: charge,
+      namespace: namespace, generation: generation, age: age, isHeld: isHeld)
   }
 }

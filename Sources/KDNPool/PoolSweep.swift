@@ -4,8 +4,9 @@ extension Pool {
   /// Most things of one kind that one call of `sweep` does.
   package static let sweepCountMax = 256
 
-  /// Ends leases, pins and TTLs that are due at `now` and reclaims ended generations: at most
-  /// `sweepCountMax` of each; says whether more is left to do.
+  /// Ends leases, pins and TTLs that are due at `now`, reclaims ended generations, and brings
+  /// tenants down to quotas that were lowered: at most `sweepCountMax` of each; says whether more
+  /// is left to do.
   ///
   /// Begins with a `tick`.
   package func sweep(now: Instant) -> Bool {
@@ -13,7 +14,7 @@ extension Pool {
     var isMore = endDueLeases(now: now, countMax: Self.sweepCountMax)
     var dropped: [StoredObject] = []
     dropped.reserveCapacity(2 * Self.sweepCountMax)
-    residency.withLock { residency in
+    let isMoreEnded = residency.withLock { residency in
       let isMorePins = residency.endPins(by: now, countMax: Self.sweepCountMax)
       var left = Self.sweepCountMax
       while left > 0, let object = dropExpired(&residency, now: now) {
@@ -25,8 +26,14 @@ extension Pool {
         dropped.append(object)
         deadLeft -= 1
       }
-      isMore = isMore || isMorePins || left == 0 || deadLeft == 0
+      isMore = isMore || isMorePins
+      return left == 0 || deadLeft == 0
     }
-    return isMore
+    // What has ended goes first, so that nothing is evicted for what it returns.
+    guard !isMoreEnded else { return true }
+    dropped = []
+    let evicted = residency.withLock { evictExcess(&$0, countMax: Self.sweepCountMax) }
+    for object in evicted { noteEviction(of: object) }
+    return isMore || evicted.count == Self.sweepCountMax
   }
 }

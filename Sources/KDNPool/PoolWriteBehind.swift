@@ -29,7 +29,7 @@ extension Pool {
     }
     let facts = AdmissionFacts(
       byteCount: object.byteCount, uses: object.useCount, isWanted: isWanted)
-    guard backing.admission.admits(facts) else {
+    guard backing.admission.withLock({ $0 }).admits(facts) else {
       guard object.writeState.change(from: state, to: WriteState.declined) else { return }
       if state == WriteState.unasked { backing.writes.withLock { $0.counts.declined += 1 } }
       return
@@ -128,8 +128,9 @@ extension Pool {
     }
     object.writeState.set(WriteState.over)
     guard let pinEnd, pinEnd > now else { return }
+    // Over the tier's quota of pins, RAM alone keeps it.
     _ = backing.tier.pin(
-      object.key, in: object.namespace.name, milliseconds: now.milliseconds(until: pinEnd))
+      [object.key], in: object.namespace.name, milliseconds: now.milliseconds(until: pinEnd))
   }
 }
 

@@ -49,6 +49,7 @@ package struct StoreReservation: ~Copyable, Sendable {
   /// The extent to be written.
   package let memory: Reservation
   let charge: IndexCharge
+  let quota: QuotaCharge
   let open: OpenCount
   let generation: UInt64
 

@@ -39,6 +39,8 @@ package final class StoredObject: Sendable {
   /// When it was stored, in milliseconds since 1970; 0 without a slower tier.
   let storedAtMilliseconds: UInt64
   let ttlMilliseconds: UInt64
+  /// What its tokens take in the layout's own form; `byteCount` where that is not known.
+  let rawByteCount: Int
   /// Its way to the slower tier.
   let writeState = WriteState()
   private let charge: IndexCharge
@@ -49,6 +51,7 @@ package final class StoredObject: Sendable {
   private let ageAtLastUseBits = Atomic<UInt64>(0)
   private let leaseCount = Atomic<Int>(0)
   private let residentSlot = Atomic<Int32>(-1)
+  private let arrivalNumber = Atomic<UInt64>(0)
 
   init(
     _ facts: StoreFacts, checksum: Checksum, block: Block, charge: consuming IndexCharge,
@@ -68,6 +71,7 @@ package final class StoredObject: Sendable {
     self.namespace = namespace
     self.generation = generation
     recomputeMicroseconds = facts.recomputeMicroseconds
+    rawByteCount = namespace.rawByteCount(of: facts)
     self.charge = charge
   }
 
@@ -75,6 +79,12 @@ package final class StoredObject: Sendable {
   var slot: Int32 {
     get { residentSlot.load(ordering: .relaxed) }
     set { residentSlot.store(newValue, ordering: .relaxed) }
+  }
+
+  /// How many objects had come to RAM when it did, itself among them; 0 before.
+  var arrival: UInt64 {
+    get { arrivalNumber.load(ordering: .relaxed) }
+    set { arrivalNumber.store(newValue, ordering: .relaxed) }
   }
 
   /// Whether the slower tier was last known to hold it too; changes under the residency lock.
@@ -100,7 +110,7 @@ package final class StoredObject: Sendable {
   func noteUse(order: UInt64, age: Double) -> UInt64 {
     let count = uses.wrappingAdd(1, ordering: .relaxed).newValue
     lastUse.store(order, ordering: .relaxed)
-    ageAtLastUseBits.store(age.bitPattern, ordering: .relaxed)
+    ageAtLastUseBits.store((age + namespace.aging).bitPattern, ordering: .relaxed)
     return count
   }
 

@@ -21,6 +21,8 @@ package struct WriteCounts: Equatable, Sendable {
   package var notAdmitted: UInt64 = 0
   /// Objects that can never fit.
   package var tooLarge: UInt64 = 0
+  /// Objects for which their tenant's quota had no room.
+  package var overQuota: UInt64 = 0
   /// Objects lost because the devices failed.
   package var failed: UInt64 = 0
   /// Objects purged or dropped while they were being written.
@@ -34,6 +36,7 @@ package struct WriteCounts: Equatable, Sendable {
     case .notAdmitted: notAdmitted += 1
     case .tooLarge: tooLarge += 1
     case .failed: failed += 1
+    case .overQuota: overQuota += 1
     case .gone: gone += 1
     case .closing: closing += 1
     }

@@ -106,6 +106,11 @@ struct WriteQueue: Sendable {
     return false
   }
 
+  /// Changes how much may be written a day; 0 for no limit.
+  mutating func setBudget(bytesPerDay: Int, now: Instant) {
+    budget.change(bytesPerDay: bytesPerDay, now: now)
+  }
+
   mutating func add(_ write: Urgent) { urgent.append(write) }
 
   mutating func add(purge: @escaping @Sendable () -> Void) { purges.append(purge) }

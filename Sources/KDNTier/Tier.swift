@@ -46,14 +46,38 @@ package protocol Tier: AnyObject, Sendable {
   func purge(
     _ scope: TierPurge, in namespace: NamespaceName, counted: Set<ObjectKey>,
     completion: @escaping @Sendable (Result<(objects: Int, bytes: Int), TierRefusal>) -> Void)
-  /// Keeps an object from being reclaimed for a time, across restarts; false if it is not here.
+  /// Keeps objects from being reclaimed for a time, across restarts; says which are here and
+  /// pinned.
+  ///
+  /// All or nothing: `.overQuota`, and no pin is changed, if the tenant's pins would take more than
+  /// its `pinnedBytesMax`. What is pinned already counts once.
   func pin(
-    _ key: ObjectKey, in namespace: NamespaceName, milliseconds: UInt64
-  ) -> Bool
+    _ keys: [ObjectKey], in namespace: NamespaceName, milliseconds: UInt64
+  ) -> Result<[Bool], TierRefusal>
   /// Ends a pin; false if there was none.
   func unpin(_ key: ObjectKey, in namespace: NamespaceName) -> Bool
   /// Remembers a layout across restarts.
   func register(_ layout: Layout, in namespace: NamespaceName)
+
+  /// Sets a tenant's quotas in bytes, nil for none; they count at once and in this run only.
+  ///
+  /// `diskBytesMax` bounds `TierUsage.bytes`: a write that would go beyond it has the tenant's own
+  /// oldest objects dropped that are neither pinned nor held, or is refused. Usage beyond a new
+  /// quota comes down in the same way, in pieces, with each `tick`. Pins beyond a new
+  /// `pinnedBytesMax` last until they end; no other is taken till then.
+  func setLimits(diskBytesMax: Int?, pinnedBytesMax: Int?, of namespace: NamespaceName)
+  /// What a tenant has here, without a count.
+  func usage(of namespace: NamespaceName) -> TierUsage
+  /// Objects of a tenant that are here, in a fixed order: those after `cursor`, or the first.
+  ///
+  /// At most `limit`; perhaps fewer, even none, although there are more: the end is where `next` is
+  /// nil. An object that is there all the time is given exactly once. A cursor of whatever number
+  /// does no harm. Before `isReady` the list has what is known so far.
+  func list(
+    in namespace: NamespaceName, after cursor: TierCursor?, limit: Int
+  ) -> (objects: [TierListing], next: TierCursor?)
+  /// Keys of all objects here of these hashes: every layout, part and variant, and opaque ones.
+  func keys(of hashes: Set<ChunkHash>, in namespace: NamespaceName) -> [ObjectKey]
 
   /// Calls back once pins, their ends and layouts that came before survive a loss of power.
   func settle(completion: @escaping @Sendable (Result<Void, TierRefusal>) -> Void)
@@ -92,12 +116,17 @@ package struct HeldFacts: Sendable, Equatable {
   package var checksum: Checksum
   /// Whether it would survive a loss of power.
   package var isDurable: Bool
+  /// Whether a client pinned it there.
+  package var isPinned: Bool
 
   /// Puts the facts together.
-  package init(byteCount: Int, checksum: Checksum, isDurable: Bool) {
+  package init(
+    byteCount: Int, checksum: Checksum, isDurable: Bool, isPinned: Bool = false
+  ) {
     self.byteCount = byteCount
     self.checksum = checksum
     self.isDurable = isDurable
+    self.isPinned = isPinned
   }
 }
 
@@ -178,6 +207,9 @@ package enum TierRefusal: Error, Sendable, Equatable {
   case tooLarge(limit: Int)
   /// All devices have failed.
   case failed
+  /// The tenant's quota, of `limit` bytes, has no room, and what may be dropped of its own objects
+  /// at once would not make it.
+  case overQuota(limit: Int)
   /// It was purged or dropped meanwhile.
   case gone
   /// The tier is closing.

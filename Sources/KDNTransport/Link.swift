@@ -23,27 +23,66 @@ package final class Link {
   private static let bytesPerWrite = 4 << 20
 
   private let socket: Descriptor
+  /// Encrypts what goes and decrypts what comes; nil on a plain link.
+  let channel: TLSChannel?
+  /// Why the link could not be secured, though it had to be.
+  private let securityFault: TLSFault?
   private var urgent = OutboundQueue()
   private var ordinary = OutboundQueue()
   /// Bytes that wait to be sent.
-  package var queuedBytes: Int { urgent.byteCount + ordinary.byteCount }
-  /// All bytes sent so far.
+  package var queuedBytes: Int {
+    urgent.byteCount + ordinary.byteCount + (channel?.stage.copiedBytes ?? 0)
+  }
+  /// All bytes sent so far; on a secured link those inside, without what encryption adds.
   package private(set) var sentBytes: UInt64 = 0
-  /// All bytes received so far.
+  /// All bytes received so far; on a secured link those inside.
   package private(set) var receivedBytes: UInt64 = 0
 
-  /// Takes over a connected non-blocking socket.
-  package init(owning number: Int32) {
+  /// Takes over a connected non-blocking socket; with `security` all bytes go inside TLS, and the
+  /// handshake is driven by `receive` and `flush`.
+  package init(owning number: Int32, security: TLSServer? = nil) {
     socket = Descriptor(owning: number)
+    do throws(TLSFault) {
+      channel = try security?.makeChannel(on: number)
+      securityFault = nil
+    } catch {
+      channel = nil
+      securityFault = error
+    }
   }
+
+  // Whoever is on the other side learns that nothing was cut off.
+  deinit { channel?.sayGoodbye() }
 
   /// The kernel's number of the socket.
   package var number: Int32 { socket.number }
+  /// Where the connection comes from.
+  package var peerAddress: PeerAddress { PeerAddress(ofSocket: socket.number) }
   /// True while the socket must be watched for room to write.
-  package var wantsToWrite: Bool { queuedBytes > 0 }
+  package var wantsToWrite: Bool {
+    guard let channel, channel.handshake != .done else { return queuedBytes > 0 }
+    return channel.handshakeWaitsToWrite
+  }
   /// True if bytes have been taken from the socket that `receive` has not given out yet: no event
   /// will tell of them.
-  package var hasBufferedInput: Bool { false }
+  package var hasBufferedInput: Bool { channel?.hasBufferedInput ?? false }
+  /// How far the agreement on keys has come.
+  package var handshake: HandshakeState {
+    guard securityFault == nil else { return .failed }
+    return channel?.handshake ?? .none
+  }
+  /// Why the handshake failed, or what broke the link inside TLS; empty otherwise.
+  package var handshakeFailure: String {
+    securityFault?.description ?? channel?.failure ?? ""
+  }
+  /// The verified client certificate's DNS names (lower case) and URIs, and its common names as
+  /// `CN=…`; empty without one.
+  package var peerNames: [String] { channel?.peerNames ?? [] }
+  /// What secures the link, for logs: `TLS_AES_128_GCM_SHA256` and who encrypts; nil if nothing.
+  package var securityDescription: String? {
+    guard let channel, channel.handshake == .done else { return nil }
+    return "\(channel.cipherSuite) by the \(channel.kernelSends ? "kernel" : "process")"
+  }
 
   /// Receives into `buffer`, which must not be empty.
   @unsafe package func receive(into buffer: UnsafeMutableRawBufferPointer) -> Reception {
@@ -54,6 +93,9 @@ package final class Link {
   @unsafe package func receive(
     into first: UnsafeMutableRawBufferPointer, then second: UnsafeMutableRawBufferPointer
   ) -> Reception {
+    guard channel == nil, securityFault == nil else {
+      return unsafe receiveSecurely(into: first, then: second)
+    }
     while true {
       let count = unsafe withUnsafeTemporaryAllocation(of: iovec.self, capacity: 2) { pieces in
         unsafe pieces[0] = iovec(iov_base: first.baseAddress, iov_len: first.count)
@@ -101,9 +143,11 @@ package final class Link {
   ///
   /// - Returns: false if the connection broke.
   package func flush(budget: Int = 16 << 20) -> Bool {
+    guard handshake == .none || handshake == .done else { return flushHandshake() }
     var left = budget
     while queuedBytes > 0, left > 0 {
-      guard let sent = write() else { return false }
+      let count = if let channel { writeRecord(to: channel) } else { write() }
+      guard let sent = count else { return false }
       guard sent > 0 else { return true }
       left -= sent
     }
@@ -115,14 +159,8 @@ package final class Link {
   private func write() -> Int? {
     let capacity = Self.piecesPerWrite
     let sent = unsafe withUnsafeTemporaryAllocation(of: iovec.self, capacity: capacity) { pieces in
-      var gather = unsafe Gather(pieces: pieces, bytesLeft: Self.bytesPerWrite)
-      // An ordinary message that has begun is finished first; then the urgent ones may pass.
-      if ordinary.isInsideMessage { unsafe ordinary.gather(into: &gather, firstMessageOnly: true) }
-      unsafe urgent.gather(into: &gather, firstMessageOnly: false)
-      if !ordinary.isInsideMessage {
-        unsafe ordinary.gather(into: &gather, firstMessageOnly: false)
-      }
-      return unsafe kdn_send(socket.number, pieces.baseAddress, gather.count)
+      let count = unsafe gather(into: pieces, bytesMax: Self.bytesPerWrite)
+      return unsafe kdn_send(socket.number, pieces.baseAddress, count)
     }
     guard sent >= 0 else {
       return errno == EAGAIN || errno == EINTR ? 0 : nil
@@ -132,11 +170,82 @@ package final class Link {
     return sent
   }
 
+  /// Puts what goes out next into `pieces`; says how many they are.
+  private func gather(
+    into pieces: UnsafeMutableBufferPointer<iovec>, bytesMax: Int
+  ) -> Int {
+    var gather = unsafe Gather(pieces: pieces, bytesLeft: bytesMax)
+    // An ordinary message that has begun is finished first; then the urgent ones may pass.
+    if ordinary.isInsideMessage { unsafe ordinary.gather(into: &gather, firstMessageOnly: true) }
+    unsafe urgent.gather(into: &gather, firstMessageOnly: false)
+    if !ordinary.isInsideMessage {
+      unsafe ordinary.gather(into: &gather, firstMessageOnly: false)
+    }
+    return unsafe gather.count
+  }
+
   private func account(_ sent: Int) {
     var rest = sent
     if ordinary.isInsideMessage { rest -= ordinary.consume(rest, firstMessageOnly: true) }
     rest -= urgent.consume(rest, firstMessageOnly: false)
     rest -= ordinary.consume(rest, firstMessageOnly: false)
     precondition(rest == 0, "the kernel sent more than it was given")
+  }
+
+  // MARK: Inside TLS
+
+  private func receiveSecurely(
+    into first: UnsafeMutableRawBufferPointer, then second: UnsafeMutableRawBufferPointer
+  ) -> Reception {
+    guard let channel else { return .ended }
+    switch channel.shakeHands() {
+    case .bytes: break
+    case .wantsRead, .wantsWrite: return .wouldBlock
+    case .ended: return .ended
+    }
+    switch unsafe channel.receive(into: first, then: second) {
+    case .bytes(let count):
+      receivedBytes += UInt64(count)
+      return .bytes(count)
+    case .wantsRead, .wantsWrite: return .wouldBlock
+    case .ended: return .ended
+    }
+  }
+
+  /// Sends what the handshake could not; nothing else may go out before its end.
+  private func flushHandshake() -> Bool {
+    guard let channel, channel.handshake == .underWay else { return false }
+    guard channel.handshakeWaitsToWrite else { return true }
+    guard channel.shakeHands() != .ended else { return false }
+    return channel.handshake == .done ? flush() : true
+  }
+
+  /// Sends one record: nil if the connection broke, 0 if the kernel takes nothing now.
+  private func writeRecord(to channel: TLSChannel) -> Int? {
+    if channel.stage.isEmpty { stageRecord(in: channel) }
+    let isInPlace = channel.stage.isInPlace
+    switch channel.sendStaged() {
+    case .bytes(let sent):
+      sentBytes += UInt64(sent)
+      if isInPlace { account(sent) }
+      return sent
+    case .wantsRead, .wantsWrite: return 0
+    case .ended: return nil
+    }
+  }
+
+  /// Puts the next record together.
+  ///
+  /// What is copied leaves its queue; what is sent from its place stays there until it is out.
+  private func stageRecord(in channel: TLSChannel) {
+    let capacity = Self.piecesPerWrite
+    unsafe withUnsafeTemporaryAllocation(of: iovec.self, capacity: capacity) { pieces in
+      let count = unsafe gather(into: pieces, bytesMax: TLSChannel.recordBytesMax)
+      let taken = unsafe channel.stageRecord(
+        of: UnsafeMutableBufferPointer(rebasing: pieces[..<count]))
+      guard channel.stage.isInPlace else { return account(taken) }
+      // The record may have to be offered again: nothing passes its message from here on.
+      if urgent.byteCount == 0 { ordinary.hold() }
+    }
   }
 }

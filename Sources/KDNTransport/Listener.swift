@@ -11,6 +11,8 @@ package final class Listener: LoopMember {
   private let troubled: (TransportError) -> Void
   private var token: UInt64?
   private var isPaused = false
+  /// Whether the path of a Unix socket was made here, and is removed here.
+  private let ownsPath: Bool
 
   /// Connections that may wait in the kernel for their turn.
   private static let backlog: Int32 = 1024
@@ -22,24 +24,58 @@ package final class Listener: LoopMember {
   /// A Unix path that a dead process left behind is taken over; one that is served is not.
   /// - Parameters:
   ///   - endpoint: where to listen.
+  ///   - unixMode: permissions of a Unix socket's path; at no time does it have more.
   ///   - accepted: takes over each accepted socket, non-blocking, and must close it.
   ///   - troubled: hears of a failure to accept, such as too many open files.
   /// - Throws: the call that failed, with `endpoint` as its subject.
   package init(
-    _ endpoint: Endpoint, accepted: @escaping (Int32, isolated Loop) -> Void,
+    _ endpoint: Endpoint, unixMode: UInt32 = 0o660,
+    accepted: @escaping (Int32, isolated Loop) -> Void,
     troubled: @escaping (TransportError) -> Void
   ) throws(TransportError) {
     let address = try SocketAddress(endpoint)
     let socket = try Descriptor("socket", kdn_socket(address.family), subject: "\(endpoint)")
     if case .unix(let path) = endpoint { try Self.clearStalePath(path, address) }
     try Self.setOption(socket.number, SOL_SOCKET, SO_REUSEADDR)
-    let bound = unsafe address.withPointer { unsafe bind(socket.number, $0, $1) }
-    guard bound == 0 else { throw TransportError("bind", code: errno, subject: "\(endpoint)") }
+    try Self.bind(socket.number, to: address, endpoint, unixMode)
     guard listen(socket.number, Self.backlog) == 0 else {
       throw TransportError("listen", code: errno, subject: "\(endpoint)")
     }
     self.endpoint = Self.chosen(endpoint, socket.number)
     self.socket = socket
+    ownsPath = true
+    self.accepted = accepted
+    self.troubled = troubled
+  }
+
+  /// Takes over a socket that listens already, such as one passed by the service manager.
+  ///
+  /// A path is not removed at the end: it belongs to whoever made the socket, and connections may
+  /// wait at it for the next process.
+  /// - Parameters:
+  ///   - number: the listening socket; it is closed with the listener, or by a failure here.
+  ///   - accepted: takes over each accepted socket, non-blocking, and must close it.
+  ///   - troubled: hears of a failure to accept.
+  /// - Throws: if it is no listening stream socket, or has an address of another kind.
+  package init(
+    adopting number: Int32, accepted: @escaping (Int32, isolated Loop) -> Void,
+    troubled: @escaping (TransportError) -> Void
+  ) throws(TransportError) {
+    let socket = try Descriptor("adopt", number < 0 ? -1 : number)
+    let subject = "socket \(number)"
+    let listens = try Self.option(socket.number, SO_ACCEPTCONN, subject) != 0
+    let isStream = try Self.option(socket.number, SO_TYPE, subject) == SOCK_STREAM.rawValue
+    guard listens, isStream else { throw TransportError("listen", code: EINVAL, subject: subject) }
+    guard let endpoint = SocketAddress.boundEndpoint(of: socket.number) else {
+      throw TransportError("getsockname", code: EAFNOSUPPORT, subject: subject)
+    }
+    let flags = fcntl(socket.number, F_GETFL)
+    guard flags >= 0, fcntl(socket.number, F_SETFL, flags | O_NONBLOCK) == 0,
+      fcntl(socket.number, F_SETFD, FD_CLOEXEC) == 0
+    else { throw TransportError("fcntl", code: errno, subject: subject) }
+    self.endpoint = endpoint
+    self.socket = socket
+    ownsPath = false
     self.accepted = accepted
     self.troubled = troubled
   }
@@ -51,12 +87,12 @@ package final class Listener: LoopMember {
     token = try loop.watch(socket.number, for: self)
   }
 
-  /// Stops accepting, and removes the path of a Unix socket.
+  /// Stops accepting, and removes the path of a Unix socket that was made here.
   package func stop(on loop: isolated Loop) {
     guard let token else { return }
     loop.unwatch(token, socket.number)
     self.token = nil
-    if case .unix(let path) = endpoint { _ = unsafe unlink(path) }
+    if ownsPath, case .unix(let path) = endpoint { _ = unsafe unlink(path) }
   }
 
   package func ready(readable: Bool, writable: Bool, on loop: isolated Loop) {
@@ -108,6 +144,31 @@ package final class Listener: LoopMember {
     guard unsafe setsockopt(number, level, option, &one, size) == 0 else {
       throw TransportError("setsockopt", code: errno)
     }
+  }
+
+  /// Binds; the path of a Unix socket has its final permissions before anybody can connect.
+  private static func bind(
+    _ number: Int32, to address: SocketAddress, _ endpoint: Endpoint, _ unixMode: UInt32
+  ) throws(TransportError) {
+    // The path gets the socket's own permissions less the umask: never more than wanted.
+    if address.family == AF_UNIX { _ = fchmod(number, unixMode & 0o600) }
+    let bound = unsafe address.withPointer { unsafe Glibc.bind(number, $0, $1) }
+    guard bound == 0 else { throw TransportError("bind", code: errno, subject: "\(endpoint)") }
+    guard case .unix(let path) = endpoint else { return }
+    guard unsafe chmod(path, unixMode) == 0 else {
+      throw TransportError("chmod", code: errno, subject: path)
+    }
+  }
+
+  private static func option(
+    _ number: Int32, _ option: Int32, _ subject: String
+  ) throws(TransportError) -> UInt32 {
+    var value: UInt32 = 0
+    var size = socklen_t(MemoryLayout<UInt32>.size)
+    guard unsafe getsockopt(number, SOL_SOCKET, option, &value, &size) == 0 else {
+      throw TransportError("getsockopt", code: errno, subject: subject)
+    }
+    return value
   }
 
   private static func clearStalePath(

@@ -81,6 +81,9 @@ struct OutboundQueue: ~Copyable {
     return sent - left
   }
 
+  /// The first message counts as begun, though no byte of it is out.
+  mutating func hold() { isInsideMessage = true }
+
   /// Drops leases whose bytes are all out.
   mutating func dropFinished() {
     while let length = frontLength, length == 0 { _ = popFront() }

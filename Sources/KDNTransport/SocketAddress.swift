@@ -45,6 +45,38 @@ package struct SocketAddress {
     }
   }
 
+  /// Where a bound socket is: an address in digits and its port, or a path; nil for a socket of
+  /// another family, without a path, or with an abstract one.
+  package static func boundEndpoint(of number: Int32) -> Endpoint? {
+    var storage = sockaddr_storage()
+    var length = socklen_t(MemoryLayout<sockaddr_storage>.size)
+    return unsafe withUnsafeMutablePointer(to: &storage) { pointer in
+      let raw = UnsafeMutableRawPointer(pointer)
+      let address = unsafe raw.assumingMemoryBound(to: sockaddr.self)
+      guard unsafe getsockname(number, address, &length) == 0 else { return nil }
+      switch unsafe Int32(address.pointee.sa_family) {
+      case AF_INET, AF_INET6:
+        guard let host = unsafe host(address, length) else { return nil }
+        return .tcp(host: host, port: boundPort(of: number))
+      case AF_UNIX:
+        let bytes = unsafe UnsafeRawBufferPointer(start: raw, count: Int(length))
+        let path = unsafe bytes.dropFirst(MemoryLayout<sa_family_t>.size).prefix { $0 != 0 }
+        return unsafe path.isEmpty ? nil : .unix(path: String(decoding: path, as: UTF8.self))
+      default: return nil
+      }
+    }
+  }
+
+  private static func host(_ address: UnsafePointer<sockaddr>, _ length: socklen_t) -> String? {
+    let capacity = Int(NI_MAXHOST)
+    return unsafe withUnsafeTemporaryAllocation(of: CChar.self, capacity: capacity) { text in
+      let result = unsafe getnameinfo(
+        address, length, text.baseAddress, socklen_t(capacity), nil, 0, NI_NUMERICHOST)
+      guard result == 0, let start = text.baseAddress else { return nil }
+      return unsafe String(cString: start)
+    }
+  }
+
   private static func unix(_ path: String) -> [UInt8] {
     let family = sa_family_t(AF_UNIX)
     return [UInt8(family & 255), UInt8(family >> 8)] + Array(path.utf8) + [0]

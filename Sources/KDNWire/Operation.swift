@@ -17,6 +17,7 @@ package enum Operation: UInt8, Sendable, CaseIterable {
   case purge = 15
   case stats = 16
   case goAway = 17
+  case document = 32
 
   /// The name that the protocol document, statistics and logs use.
   package var name: String {
@@ -38,6 +39,7 @@ package enum Operation: UInt8, Sendable, CaseIterable {
     case .purge: "PURGE"
     case .stats: "STATS"
     case .goAway: "GOAWAY"
+    case .document: "DOCUMENT"
     }
   }
 }

@@ -18,6 +18,7 @@ package enum Request: FrameBody {
   case prefetch(KeysRequest)
   case purge(PurgeRequest)
   case stats
+  case document(DocumentRequest)
 
   /// Decodes the whole of `body` as a request of `operation`.
   ///
@@ -45,6 +46,7 @@ package enum Request: FrameBody {
     case .stats:
       _ = try EmptyBody(from: &reader)
       return .stats
+    case .document: return .document(try DocumentRequest(from: &reader, limits: limits))
     case .goAway:
       throw FieldFault("op", value: UInt64(operation.rawValue), limit: 0, "not for clients to send")
     }
@@ -69,6 +71,7 @@ package enum Request: FrameBody {
     case .prefetch: .prefetch
     case .purge: .purge
     case .stats: .stats
+    case .document: .document
     }
   }
 
@@ -88,6 +91,7 @@ package enum Request: FrameBody {
     case .pin(let body): body.write(to: &writer)
     case .purge(let body): body.write(to: &writer)
     case .stats: break
+    case .document(let body): body.write(to: &writer)
     }
   }
 

@@ -17,6 +17,7 @@ package enum Response: FrameBody {
   case prefetch(PrefetchResponse)
   case purge(PurgeResponse)
   case stats(StatsResponse)
+  case document(DocumentResponse)
 
   /// Decodes the whole of `body` as the answer to an `operation` that asked for `count` answers
   /// (see `Request.answerCount`).
@@ -50,6 +51,7 @@ package enum Response: FrameBody {
     case .prefetch: return .prefetch(try PrefetchResponse(from: &reader))
     case .purge: return .purge(try PurgeResponse(from: &reader))
     case .stats: return .stats(try StatsResponse(from: &reader))
+    case .document: return .document(try DocumentResponse(from: &reader))
     case .putData, .goAway:
       throw FieldFault("op", value: UInt64(operation.rawValue), limit: 0, "never an answer")
     }
@@ -82,6 +84,7 @@ package enum Response: FrameBody {
     case .prefetch(let body): body.write(to: &writer)
     case .purge(let body): body.write(to: &writer)
     case .stats(let body): body.write(to: &writer)
+    case .document(let body): body.write(to: &writer)
     }
   }
 
@@ -103,6 +106,7 @@ package enum Response: FrameBody {
     case .prefetch: .prefetch
     case .purge: .purge
     case .stats: .stats
+    case .document: .document
     }
   }
 }

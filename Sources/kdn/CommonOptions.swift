@@ -8,35 +8,63 @@ internal import KDNWire
 /// What each command takes: where the daemon is and who asks.
 struct CommonOptions: ParsableArguments {
   @Option(
-    help: "HOST:PORT or unix:///path; else from KDN_ADDRESS, else 127.0.0.1:9440.")
+    help: """
+      HOST:PORT, tls://HOST:PORT or unix:///PATH; else from KDN_ADDRESS, else 127.0.0.1:9440.
+      """)
   var address: String?
   @Option(help: "The namespace; else from KDN_NAMESPACE, else default.")
   var namespace: String?
   @Option(help: "File that holds the token; else it is taken from KDN_TOKEN.")
   var tokenFile: String?
+  @Flag(help: "Use TLS, as tls:// in the address does.")
+  var tls = false
+  @Option(
+    help: """
+      File with the authorities of the daemon's certificate; else from KDN_TLS_CA, else the \
+      system's.
+      """)
+  var ca: String?
+  @Option(help: "File with this client's certificate, for mutual TLS; else from KDN_TLS_CERT.")
+  var cert: String?
+  @Option(
+    name: .customLong("key"),
+    help: "File with that certificate's key, if it is another file; else from KDN_TLS_KEY.")
+  var certificateKey: String?
   @Flag(help: "Write JSON.")
   var json = false
 
-  private static let unixPrefix = "unix://"
-
   /// Connects and greets the daemon.
   func connect() throws -> Connection {
+    let address = try serverAddress()
+    guard address.usesTLS || tls else {
+      guard ca == nil, cert == nil, certificateKey == nil else {
+        throw ValidationError("--ca, --cert and --key need --tls or an address with tls://")
+      }
+      return try connect(to: address.endpoint, tls: nil)
+    }
+    guard case .tcp = address.endpoint else {
+      throw ValidationError("--tls is for HOST:PORT, not for '\(address)'")
+    }
+    let options = TLSClientOptions(
+      authoritiesPath: setting(ca, "KDN_TLS_CA"), certificatePath: setting(cert, "KDN_TLS_CERT"),
+      keyPath: setting(certificateKey, "KDN_TLS_KEY"))
+    return try connect(to: address.endpoint, tls: options)
+  }
+
+  /// Connects to `endpoint` and greets the daemon there.
+  func connect(to endpoint: Endpoint, tls: TLSClientOptions?) throws -> Connection {
     try Connection(
-      endpoint(), namespace: NamespaceName(setting(namespace, "KDN_NAMESPACE") ?? "default"),
-      token: token(), agent: "kdn/\(KDNCommand.version)")
+      endpoint, namespace: NamespaceName(setting(namespace, "KDN_NAMESPACE") ?? "default"),
+      token: token(), agent: "kdn/\(KDNCommand.version)", tls: tls)
   }
 
   /// Connects and gives the verbs.
   func client() throws -> Client { Client(try connect()) }
 
   /// Where the daemon is.
-  func endpoint() throws -> Endpoint {
-    let text = setting(address, "KDN_ADDRESS") ?? "127.0.0.1:9440"
-    guard text.hasPrefix(Self.unixPrefix) else {
-      return try Endpoint(parsingTCP: text, field: "address")
-    }
-    let path = String(text.dropFirst(Self.unixPrefix.count))
-    return try Endpoint(parsingUnix: path, field: "address")
+  func serverAddress() throws -> ServerAddress {
+    try ServerAddress(
+      parsing: setting(address, "KDN_ADDRESS") ?? "127.0.0.1:9440", field: "address")
   }
 
   /// The token; arguments are visible to all users of a machine, so it is never one.
@@ -46,7 +74,10 @@ struct CommonOptions: ParsableArguments {
     return String(text.drop(while: \.isWhitespace).prefix { !$0.isNewline })
   }
 
+  /// The option, else the environment's variable unless that is empty.
   private func setting(_ option: String?, _ variable: String) -> String? {
-    option ?? ProcessInfo.processInfo.environment[variable]
+    if let option { return option }
+    let text = ProcessInfo.processInfo.environment[variable]
+    return text == "" ? nil : text
   }
 }

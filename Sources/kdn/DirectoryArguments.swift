@@ -33,8 +33,11 @@ struct DirectoryArguments: ParsableArguments {
 
   /// Checks an open directory.
   func check(_ storage: FileDirectory, readsPayloads: Bool) throws -> CheckReport {
-    try LogCheck.report(
-      on: storage, readsPayloads: readsPayloads, nowMilliseconds: SystemWallClock().milliseconds())
+    let display = ProgressDisplay("check")
+    defer { display.end() }
+    return try LogCheck.report(
+      on: storage, readsPayloads: readsPayloads, nowMilliseconds: SystemWallClock().milliseconds()
+    ) { done, total in display.show(done, of: total) }
   }
 }
 

@@ -29,6 +29,18 @@ enum FileBytes {
     guard close(descriptor) == 0 else { throw FileFault(path, "cannot be written") }
   }
 
+  /// Writes `bytes` to a new file that its owner alone can read; throws if there is one already or
+  /// not all could be written.
+  static func create(_ path: String, _ bytes: [UInt8]) throws(FileFault) {
+    let descriptor = unsafe open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0o600)
+    guard descriptor >= 0 else { throw FileFault(path, "cannot be made") }
+    defer { _ = close(descriptor) }
+    try write(bytes, descriptor, path)
+  }
+
+  /// Removes a file, if it is there.
+  static func remove(_ path: String) { _ = unsafe unlink(path) }
+
   /// Writes all `bytes` to an open descriptor that `path` names in errors.
   static func write(_ bytes: [UInt8], _ descriptor: Int32, _ path: String) throws(FileFault) {
     var left = bytes[...]

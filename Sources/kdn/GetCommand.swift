@@ -39,6 +39,8 @@ struct GetCommand: DaemonCommand {
   /// Asks first with little room, then with as much as the object turned out to need.
   private func fetch() throws -> (GetResult, [UInt8]) {
     let client = try common.client()
+    let display = ProgressDisplay("get")
+    defer { display.end() }
     var capacity = Self.firstCapacity
     while true {
       let (result, bytes) = try client.get(
@@ -46,6 +48,7 @@ struct GetCommand: DaemonCommand {
         flags: waitMilliseconds == nil ? [] : .wait, deadlineMilliseconds: waitMilliseconds ?? 0)
       guard case .noRoom(let needed) = result else { return (result, bytes) }
       capacity = needed
+      client.connection.progress = { display.show($0, of: $1) }
     }
   }
 

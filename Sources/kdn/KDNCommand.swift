@@ -11,13 +11,16 @@ struct KDNCommand: ParsableCommand {
     commandName: "kdn",
     abstract: "Asks a KDN daemon, measures it, and looks into its directories.",
     discussion: """
-      Exit codes: 0 done, 1 a miss or another negative answer, 2 an error, 64 wrong usage.
+      Exit codes: 0 done, 1 a miss or another negative answer, 2 an error, 64 wrong usage. \
+      --generate-completion-script bash, zsh or fish writes the completion for a shell.
       """,
     version: "kdn \(version)",
     subcommands: [
       PingCommand.self, InfoCommand.self, StatsCommand.self, PutCommand.self, GetCommand.self,
       ExistsCommand.self, MatchCommand.self, PinCommand.self, PurgeCommand.self,
-      FsckCommand.self, DumpCommand.self,
+      TopCommand.self, DoctorCommand.self, ConfigCommand.self, SlowlogCommand.self,
+      ObjectsCommand.self, DocumentsCommand.self, NamespaceCommand.self, ReloadCommand.self,
+      LogLevelCommand.self, DrainCommand.self, FsckCommand.self, DumpCommand.self,
       BenchCommand.self, CeilingPeer.self,
     ])
 }

@@ -14,6 +14,12 @@ enum Output {
     line(String(decoding: try encoder.encode(value), as: UTF8.self))
   }
 
+  /// Writes text to standard output as it is.
+  static func text(_ text: String) { write(text, to: STDOUT_FILENO) }
+
+  /// Writes text to standard error as it is, for a terminal.
+  static func status(_ text: String) { write(text, to: STDERR_FILENO) }
+
   /// Writes a line to standard error, with the program's name.
   static func complain(_ text: String) { write("kdn: \(text)\n", to: STDERR_FILENO) }
 

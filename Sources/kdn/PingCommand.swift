@@ -26,7 +26,7 @@ struct PingCommand: DaemonCommand {
       if common.json {
         try Output.line(["round_trip_microseconds": microseconds])
       } else {
-        Output.line("\(try common.endpoint()): \(Output.decimal(microseconds, digits: 1)) us")
+        Output.line("\(try common.serverAddress()): \(Output.decimal(microseconds, digits: 1)) us")
       }
     }
     return true

@@ -29,7 +29,11 @@ struct PutCommand: DaemonCommand {
     }
     let facts = PutBeginRequest(
       key: KeyArguments.object(key), totalBytes: bytes.count, ttlMilliseconds: ttlSeconds * 1000)
+    let display = ProgressDisplay("put")
+    defer { display.end() }
+    client.connection.progress = { display.show($0, of: $1) }
     let state = try client.put(facts, bytes: bytes)
+    display.end()
     let word = state == .published ? "published" : "present"
     if common.json {
       try Output.line(PutAnswer(key: key, bytes: bytes.count, state: word))

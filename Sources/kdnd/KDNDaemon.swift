@@ -2,6 +2,7 @@ import ArgumentParser
 import Dispatch
 import FoundationEssentials
 import Glibc
+import KDNAdmin
 import KDNCore
 import KDNServer
 import KDNTransport
@@ -14,10 +15,11 @@ struct KDNDaemon: ParsableCommand {
     abstract: "Keeps KV caches of large language models and delivers them to engines.",
     discussion: """
       Each key of the configuration file can be set by a flag, by the environment (KDN_ and the \
-      key in upper case) or in the file; the first of these wins. Exit codes: 0 ended as asked, \
-      1 failed while serving, 3 a drain was cut short, 64 wrong usage, 69 an address is taken, \
-      71 the system gave no memory or no descriptors, 78 wrong configuration, or a disk directory \
-      that cannot be used.
+      key in upper case) or in the file; the first of these wins. Signals: SIGHUP reads the \
+      configuration anew, all of it or nothing; SIGTERM and SIGINT drain, a second one ends at \
+      once. Exit codes: 0 ended as asked, 1 failed while serving, 3 a drain was cut short, \
+      64 wrong usage, 69 an address is taken, 71 the system gave no memory or no descriptors, \
+      78 wrong configuration, or a file, a disk directory or a passed socket that cannot be used.
       """,
     version: "kdnd \(Version.text)")
 
@@ -27,6 +29,10 @@ struct KDNDaemon: ParsableCommand {
   var tcp: [String] = []
   @Option(help: "Unix socket to listen on.")
   var unix: String?
+  @Option(help: "TCP address to listen on with TLS, HOST:PORT; may be given several times.")
+  var tls: [String] = []
+  @Option(help: "HTTP address for administrators, HOST:PORT; may be given several times.")
+  var admin: [String] = []
   @Option(help: "All memory of the cache, such as 1GiB.")
   var ram: String?
   @Option(help: "Directory of the disk tier, PATH:SIZE; may be given several times.")
@@ -58,41 +64,86 @@ struct KDNDaemon: ParsableCommand {
   }
 
   func run() throws {
-    let configuration = try loadConfiguration()
-    if checkConfig { return Self.show(configuration) }
-    LoggingSystem.bootstrap { _ in
+    let environment = ProcessInfo.processInfo.environment
+    let supervisor = try supervisor(environment)
+    let source = try source(environment, supervisor.passed)
+    let configuration = try Self.told { () throws(ConfigurationFault) in try source.read() }
+    if checkConfig {
+      try Self.told { () throws(ConfigurationFault) in try Server.check(configuration) }
+      return Self.show(configuration)
+    }
+    LogThreshold.shared.level = configuration.logLevel
+    LoggingSystem.bootstrap { label in
       StreamLogHandler(
-        format: configuration.logFormat, level: configuration.logLevel,
+        label: label, format: configuration.logFormat, level: .shared,
         isForJournal: configuration.logsForJournal)
     }
+    serve(configuration, source, supervisor)
+  }
+
+  private func serve(
+    _ configuration: ServerConfiguration, _ source: ConfigurationSource, _ supervisor: Supervisor
+  ) -> Never {
     let log = Logger(label: "kdnd")
     signal(SIGPIPE, SIG_IGN)
-    let lifecycle = Lifecycle(log: log)
+    let lifecycle = Lifecycle(supervisor: supervisor, log: log)
     log.info("starting", metadata: ["version": "\(Version.text)", "pid": "\(getpid())"])
+    supervisor.start()
+    var surroundings = Server.Surroundings()
+    surroundings.source = source
+    surroundings.passed = supervisor.passed
+    surroundings.resetsCache = resetCache
     do {
-      let server = try Server(configuration, resetsCache: resetCache, log: log)
-      lifecycle.serve(server)
+      let server = try Server(configuration, surroundings, log: log)
+      Task {
+        do {
+          try await lifecycle.serve(server)
+        } catch {
+          Self.end(error, log)
+        }
+      }
     } catch {
-      log.critical("cannot start", metadata: ["error": "\(error)"])
-      throw Self.exit(for: error).code
+      Self.end(error, log)
     }
     withExtendedLifetime(lifecycle) { dispatchMain() }
   }
 
-  private func loadConfiguration() throws -> ServerConfiguration {
-    do {
-      let environment = ProcessInfo.processInfo.environment
-      let file = try (config ?? environment["KDN_CONFIG"]).map { path in
-        try String(contentsOfFile: path, encoding: .utf8)
+  private static func end(_ error: any Error, _ log: Logger) -> Never {
+    log.critical("cannot start", metadata: ["error": "\(error)"])
+    let reason: Exit =
+      switch error {
+      case let error as StartError: exit(for: error)
+      case let error as AdminStartError: error.isAddressTrouble ? .addressTaken : .systemRefused
+      default: .failed
       }
-      return try ServerConfiguration(flags: try flags(), environment: environment, file: file)
-    } catch let fault as ConfigurationFault {
-      for fault in fault.faults { Self.complain("configuration: \(fault)") }
-      throw Exit.wrongConfiguration.code
-    } catch let error as ValidationError {
-      throw error
+    Glibc.exit(reason.rawValue)
+  }
+
+  private func supervisor(_ environment: [String: String]) throws -> Supervisor {
+    do throws(FieldFault) {
+      return try Supervisor(environment: environment, pid: getpid())
     } catch {
-      Self.complain("configuration file: \(error)")
+      Self.complain("environment: \(error)")
+      throw Exit.wrongConfiguration.code
+    }
+  }
+
+  private func source(
+    _ environment: [String: String], _ passed: PassedSockets
+  ) throws -> ConfigurationSource {
+    ConfigurationSource(
+      flags: try flags(), environment: environment, path: config ?? environment["KDN_CONFIG"],
+      passed: passed.endpoints)
+  }
+
+  /// Tells every fault on standard error.
+  private static func told<Value>(
+    _ body: () throws(ConfigurationFault) -> Value
+  ) throws -> Value {
+    do {
+      return try body()
+    } catch {
+      for fault in error.faults { complain("configuration: \(fault)") }
       throw Exit.wrongConfiguration.code
     }
   }
@@ -100,6 +151,8 @@ struct KDNDaemon: ParsableCommand {
   private func flags() throws -> [String: [String]] {
     var flags: [String: [String]] = [:]
     if !tcp.isEmpty { flags["tcp"] = tcp }
+    if !tls.isEmpty { flags["tls"] = tls }
+    if !admin.isEmpty { flags["admin"] = admin }
     if !disk.isEmpty { flags["disk"] = disk }
     let named = [
       "unix": unix, "ram": ram, "loops": loops, "max_connections": maxConnections,
@@ -120,16 +173,21 @@ struct KDNDaemon: ParsableCommand {
     switch error {
     case .address: .addressTaken
     case .system, .memory: .systemRefused
-    case .configuration, .disk: .wrongConfiguration
+    case .configuration, .files, .disk: .wrongConfiguration
     }
   }
 
   private static func show(_ configuration: ServerConfiguration) {
     for (setting, value) in configuration.effective {
-      let text =
-        setting.isList ? "[\(value.texts.joined(separator: ", "))]" : value.texts.joined()
+      let texts = setting.isSecret ? value.texts.map(redacted) : value.texts
+      let text = setting.isList ? "[\(texts.joined(separator: ", "))]" : texts.joined()
       print("\(setting.key): \(text)  # \(value.origin.rawValue)")
     }
+  }
+
+  /// Of `NAME:SHA256` the name.
+  private static func redacted(_ text: String) -> String {
+    text.lastIndex(of: ":").map { text[..<$0] + ":…" } ?? "…"
   }
 
   private static func complain(_ text: String) {

@@ -38,7 +38,28 @@ struct ConcurrencyTests {
       }
     } catch PoolRefusal.busy {
     } catch PoolRefusal.notFound {
+    } catch PoolRefusal.overQuota {
     }
+  }
+
+  private func pin(_ fixture: Fixture, _ number: Int) throws {
+    do {
+      _ = try fixture.pool.pin([fixture.key(number)], ttlMilliseconds: 2, in: fixture.tenant)
+    } catch PoolRefusal.overQuota {
+    }
+  }
+
+  /// Changes the tenant's quotas, and looks at it as an administrator does.
+  private func administer(_ fixture: Fixture, _ kibibytes: Int) throws {
+    let limits = NamespaceLimits(
+      ramBytesMax: kibibytes > 80 ? nil : (16 + kibibytes) << 10,
+      pinnedBytesMax: kibibytes > 60 ? nil : 12 << 10)
+    fixture.pool.setLimits(limits, of: fixture.tenant)
+    _ = fixture.pool.share(of: fixture.tenant)
+    _ = try fixture.pool.objects(in: fixture.tenant, after: nil, limit: 9)
+    _ = fixture.pool.keys(of: [fixture.hash(kibibytes)], in: fixture.tenant)
+    fixture.pool.setTimes(
+      leaseDefaultMilliseconds: 3, leaseMaxMilliseconds: 4, pinMaxMilliseconds: 5)
   }
 
   private func isIntact(_ lease: borrowing ReadLease, _ number: Int) -> Bool {
@@ -49,7 +70,7 @@ struct ConcurrencyTests {
   }
 
   private func hammer(
-    _ fixture: Fixture, thread: Int, rounds: Int, wrong: Count
+    _ fixture: Fixture, thread: Int, rounds: Int, wrong: Count, hasQuotas: Bool
   ) throws {
     var state = UInt64(thread + 1)
     func random(_ limit: Int) -> Int {
@@ -79,10 +100,11 @@ struct ConcurrencyTests {
       case 14: fixture.clock.advance(milliseconds: 1)
       case 15: _ = fixture.pool.sweep(now: fixture.clock.now())
       case 16:
-        _ = fixture.pool.pin([fixture.key(number)], ttlMilliseconds: 2, in: fixture.tenant)
+        try pin(fixture, number)
       case 17: _ = fixture.pool.unpin([fixture.key(number)], in: fixture.tenant)
       case 18 where random(8) == 0: fixture.purge(.namespace)
       case 18: fixture.purge(.prefixes([fixture.hash(number)]))
+      case 19 where hasQuotas && random(3) == 0: try administer(fixture, random(100))
       default:
         fixture.pool.ownerEnded(OwnerID(number: owner))
         _ = fixture.pool.touch([fixture.key(number)], in: fixture.tenant)
@@ -92,11 +114,12 @@ struct ConcurrencyTests {
     fixture.pool.ownerEnded(OwnerID(number: owner))
   }
 
-  @Test func bytesReadAreAlwaysTheBytesStoredWhileThreadsStoreEvictAndPurge() throws {
+  @Test(arguments: [false, true])
+  func bytesReadAreAlwaysTheBytesStoredWhileThreadsStoreEvictAndPurge(hasQuotas: Bool) throws {
     let fixture = try Fixture(kibibytes: 128, slabKibibytes: 64)
     let wrong = Count()
     let failures = onThreads(4) { thread in
-      try hammer(fixture, thread: thread, rounds: 4000, wrong: wrong)
+      try hammer(fixture, thread: thread, rounds: 4000, wrong: wrong, hasQuotas: hasQuotas)
     }
     #expect(failures == 0)
     #expect(wrong.number.load(ordering: .relaxed) == 0)
@@ -108,6 +131,7 @@ struct ConcurrencyTests {
     let end = fixture.pool.statistics
     #expect(end.objects == 0 && end.deadObjects == 0 && end.pins == 0)
     #expect(end.arena.allocatedBytes == 0)
+    #expect(end.namespaces[0].ramBytes == 0 && end.namespaces[0].pinnedBytes == 0)
     #expect(
       end.chargedBytes == end.arena.capacityBytes + fixture.pool.configuration.fixedBytes)
   }

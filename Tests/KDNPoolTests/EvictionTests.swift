@@ -98,9 +98,9 @@ struct EvictionTests {
     let fixture = try Fixture()
     for number in 1...8 { try fixture.store(fixture.facts(number)) }
     let keys = (1...9).map { fixture.key($0) }
-    let pinned = fixture.pool.pin(keys, ttlMilliseconds: 500, in: fixture.tenant)
+    let pinned = try fixture.pool.pin(keys, ttlMilliseconds: 500, in: fixture.tenant)
     #expect(pinned == [Bool](repeating: true, count: 8) + [false])
-    _ = fixture.pool.pin([keys[0]], ttlMilliseconds: 1, in: fixture.tenant)
+    _ = try fixture.pool.pin([keys[0]], ttlMilliseconds: 1, in: fixture.tenant)
     #expect(
       fixture.refusal { try fixture.store(fixture.facts(20)) }
         == .busy(retryAfterMilliseconds: 500))

@@ -99,6 +99,19 @@ struct Fixture {
     }
   }
 
+  /// Another tenant with the same layout.
+  func addTenant(_ name: String, _ limits: NamespaceLimits = .none) throws -> Namespace {
+    let namespace = try pool.namespace(NamespaceName(name))
+    _ = try pool.register(layout, in: namespace)
+    pool.setLimits(limits, of: namespace)
+    return namespace
+  }
+
+  /// Which of the numbers a tenant has.
+  func present(_ numbers: some Sequence<Int>, in namespace: Namespace) -> [Int] {
+    numbers.filter { pool.contains(key($0), in: namespace) }
+  }
+
   func has(_ number: Int) -> Bool { pool.contains(key(number), in: tenant) }
 
   func present(_ numbers: some Sequence<Int>) -> [Int] { numbers.filter(has) }

@@ -60,7 +60,7 @@ struct PurgeTests {
   @Test func purgeBeatsPinsAndLeases() throws {
     let fixture = try Fixture()
     try fixture.store(fixture.facts(1))
-    _ = fixture.pool.pin([fixture.key(1)], ttlMilliseconds: 1000, in: fixture.tenant)
+    _ = try fixture.pool.pin([fixture.key(1)], ttlMilliseconds: 1000, in: fixture.tenant)
     let answer = try fixture.match([1], lease: 1000)
     #expect(fixture.purge(.keys([fixture.key(1)])).objects == 1)
     #expect(!fixture.has(1))

@@ -10,8 +10,7 @@ extension ScriptedTier {
   func put(_ facts: ObjectFacts, fill: UInt8) {
     let bytes = [UInt8](repeating: fill, count: facts.byteCount)
     state.withLock {
-      $0.stored[Name(namespace: facts.namespace, key: facts.key)] = Stored(
-        facts: facts, bytes: bytes, isDurable: true)
+      $0.add(Stored(facts: facts, bytes: bytes, isDurable: true))
     }
   }
 
@@ -76,7 +75,7 @@ extension ScriptedTier {
         })
       else { return false }
       let name = Name(namespace: write.facts.namespace, key: write.facts.key)
-      if state.stored[name] == nil { state.stored[name] = stored }
+      if state.stored[name] == nil { state.add(stored) }
       if write.isDurable { state.stored[name]?.isDurable = true }
       return true
     }

@@ -15,6 +15,8 @@ final class ScriptedTier: Tier {
     var facts: ObjectFacts
     var bytes: [UInt8]
     var isDurable = false
+    /// Its place in a list.
+    var number: UInt64 = 0
   }
 
   /// How reads or writes end from now on.
@@ -63,6 +65,8 @@ final class ScriptedTier: Tier {
     var pendingPurges: [@Sendable () -> Void] = []
     var pendingDurable: [@Sendable () -> Void] = []
     var pins: [Name: UInt64] = [:]
+    var limits: [NamespaceName: NamespaceLimits] = [:]
+    var lastNumber: UInt64 = 0
     var holds: [Name: Instant] = [:]
     /// What the test does, once, when it is asked to find an object or to purge.
     var onFind: (@Sendable () -> Void)?
@@ -109,7 +113,7 @@ final class ScriptedTier: Tier {
       return .held(
         HeldFacts(
           byteCount: stored.facts.byteCount, checksum: stored.facts.checksum,
-          isDurable: stored.isDurable))
+          isDurable: stored.isDurable, isPinned: state.pins[name] != nil))
     }
   }
 
@@ -221,12 +225,18 @@ final class ScriptedTier: Tier {
     end()
   }
 
-  func pin(_ key: ObjectKey, in namespace: NamespaceName, milliseconds: UInt64) -> Bool {
-    let name = Name(namespace: namespace, key: key)
-    return state.withLock { state in
-      guard state.stored[name] != nil else { return false }
-      state.pins[name] = milliseconds
-      return true
+  func pin(
+    _ keys: [ObjectKey], in namespace: NamespaceName, milliseconds: UInt64
+  ) -> Result<[Bool], TierRefusal> {
+    state.withLock { state in
+      let names = keys.map { Name(namespace: namespace, key: $0) }
+      let held = Set(names.filter { state.stored[$0] != nil })
+      let pinned = held.union(state.pins.keys.filter { $0.namespace == namespace })
+      let bytes = pinned.reduce(0) { $0 + (state.stored[$1]?.facts.byteCount ?? 0) }
+      let limit = state.limits[namespace]?.pinnedBytesMax ?? .max
+      guard bytes <= limit else { return .failure(.overQuota(limit: limit)) }
+      for name in held { state.pins[name] = milliseconds }
+      return .success(names.map(held.contains))
     }
   }
 

@@ -31,6 +31,47 @@ struct StructureTests {
     }
   }
 
+  @Test(arguments: [1, 2, 3]) func theHeapOfTenantsGivesTheLeastKeysOfEachAndOfAll(
+    seed: UInt64
+  ) {
+    var state = seed
+    func random(_ limit: Int) -> Int {
+      state = state &* 6_364_136_223_846_793_005 &+ 1_442_695_040_888_963_407
+      return Int(state >> 33) % limit
+    }
+    var heap = TenantHeap<Double> { key, offset in key - offset }
+    var model: [Int32: (tenant: UInt32, key: Double)] = [:]
+    var offsets = [Double](repeating: 0, count: 4)
+    for _ in 0..<4000 {
+      let slot = Int32(random(80))
+      switch random(8) {
+      case 0..<3:
+        if let known = model.removeValue(forKey: slot) { heap.remove(slot, of: known.tenant) }
+      case 3:
+        let tenant = random(4)
+        offsets[tenant] = Double(random(500) * 1000)
+        heap.setOffset(of: UInt32(tenant), offsets[tenant])
+      default:
+        // Keys that stay distinct whatever the offsets, so that the first is one slot only.
+        let tenant = model[slot]?.tenant ?? UInt32(random(4))
+        let key = Double(random(1000) * 1000 + Int(slot))
+        heap.set(slot, of: tenant, key)
+        model[slot] = (tenant, key)
+      }
+      #expect(heap.count == model.count)
+      let least = model.min {
+        $0.value.key - offsets[Int($0.value.tenant)] < $1.value.key - offsets[Int($1.value.tenant)]
+      }
+      #expect(heap.first?.slot == least?.key && heap.first?.tenant == least?.value.tenant)
+      #expect(heap.first?.key == least?.value.key)
+      for tenant: UInt32 in 0..<4 {
+        let own = model.filter { $0.value.tenant == tenant }.min { $0.value.key < $1.value.key }
+        #expect(heap.first(of: tenant)?.slot == own?.key)
+      }
+      #expect(heap.contains(slot) == (model[slot] != nil))
+    }
+  }
+
   @Test func ghostsAreRememberedUntilYoungerOnesPushThemOut() {
     var ghosts = GhostTable(entries: 8)
     #expect(GhostTable.byteCount(entries: 8) == 64)

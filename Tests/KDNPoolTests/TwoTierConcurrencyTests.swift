@@ -71,7 +71,7 @@ struct TwoTierConcurrencyTests {
     case 28, 29: _ = try tiers.fixture.match([number, number + 1], lease: 3, owner: owner)
     case 30: tiers.fixture.clock.advance(milliseconds: 1)
     case 31: _ = tiers.pool.sweep(now: tiers.fixture.clock.now())
-    case 32: _ = tiers.pool.pin([key], ttlMilliseconds: 2, in: tenant)
+    case 32: _ = try tiers.pool.pin([key], ttlMilliseconds: 2, in: tenant)
     case 33: _ = tiers.pool.unpin([key], in: tenant)
     case 34: _ = tiers.pool.prefetch([key, tiers.key(number % 60 + 1)], in: tenant)
     case 35, 36:

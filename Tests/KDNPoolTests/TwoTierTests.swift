@@ -178,7 +178,7 @@ struct TwoTierTests {
     tiers.tier.endWrites()
     tiers.putBelow(2)
     let keys = (1...3).map(tiers.key)
-    let pinned = tiers.pool.pin(keys, ttlMilliseconds: 700, in: tiers.fixture.tenant)
+    let pinned = try tiers.pool.pin(keys, ttlMilliseconds: 700, in: tiers.fixture.tenant)
     #expect(pinned == [true, true, false])
     #expect(tiers.tier.pin(of: keys[0]) == 700 && tiers.tier.pin(of: keys[1]) == 700)
     #expect(tiers.pool.unpin(keys, in: tiers.fixture.tenant) == [true, true, false])

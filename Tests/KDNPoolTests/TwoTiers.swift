@@ -112,7 +112,7 @@ struct TwoTiers {
 
   /// Pins what is in RAM so that nothing there can go.
   func pinAll(_ numbers: some Sequence<Int>, milliseconds: UInt64 = 1000) {
-    _ = pool.pin(numbers.map(key), ttlMilliseconds: milliseconds, in: fixture.tenant)
+    _ = try? pool.pin(numbers.map(key), ttlMilliseconds: milliseconds, in: fixture.tenant)
   }
 }
 

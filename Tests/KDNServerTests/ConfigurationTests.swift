@@ -28,6 +28,12 @@ struct ConfigurationTests {
     #expect(configuration.memory == ByteCount(1 << 30))
     #expect(configuration.hasDevelopmentNamespace)
     #expect(configuration.limits == Limits())
+    #expect(configuration.admin.endpoints.map(\.host) == ["127.0.0.1"])
+    #expect(configuration.admin.endpoints.map(\.port) == [9441])
+    #expect(configuration.admin.administrators.isEmpty)
+    #expect(configuration.tls.endpoints.isEmpty)
+    #expect(configuration.unixMode == 0o660)
+    #expect(configuration.slowRequestMilliseconds == 100)
   }
 
   @Test("the shipped file holds every key with its default, and no other")
@@ -37,7 +43,8 @@ struct ConfigurationTests {
     for (setting, value) in configuration.effective {
       #expect(value.origin == .file, "\(setting.key) is not in the file")
       #expect(value.texts == setting.defaults, "\(setting.key)")
-      #expect(text.contains("# \(setting.help) [\(setting.unit)]"), "\(setting.key)")
+      let mark = setting.isReloadable ? " (reload)\n" : "\n"
+      #expect(text.contains("# \(setting.help) [\(setting.unit)]\(mark)"), "\(setting.key)")
     }
     #expect(configuration.effective.count == Setting.all.count)
   }
@@ -161,27 +168,5 @@ struct ConfigurationTests {
     let configuration = try ServerConfiguration(
       environment: ["KDN_TCP": "127.0.0.1:1,[::1]:2"])
     #expect(configuration.endpoints.map(\.description) == ["127.0.0.1:1", "[::1]:2"])
-  }
-
-  @Test("a token opens its own namespace only, several tokens may open one")
-  func admission() throws {
-    let (alice, bob) = (TokenHash(of: "secret"), TokenHash(of: "other"))
-    #expect(alice.matches(TokenHash(of: "secret")) && !alice.matches(bob))
-    let hash = "2bb80d537b1da3e38bd30361aa855686bde0eacd7162fef6a25fe97bf527a25b"
-    #expect(try TokenHash(hexadecimal: hash, field: "x") == alice)
-    var configuration = try ServerConfiguration(
-      flags: ["namespaces": ["alice:\(hash)"], "development_namespace": ["off"]])
-    let name = try NamespaceName("alice")
-    configuration.namespaces[name]?.append(bob)
-    let authenticator = Authenticator(configuration)
-    #expect(authenticator.admits(name, token: "secret"))
-    #expect(authenticator.admits(name, token: "other"))
-    #expect(!authenticator.admits(name, token: ""))
-    #expect(!authenticator.admits(try NamespaceName("bob"), token: "secret"))
-    #expect(!authenticator.admits(try NamespaceName("default"), token: ""))
-    let open = Authenticator(try ServerConfiguration())
-    #expect(open.admits(try NamespaceName("default"), token: ""))
-    #expect(!open.admits(try NamespaceName("alice"), token: ""))
-    #expect(!open.admits(try NamespaceName("default"), token: "guess"))
   }
 }

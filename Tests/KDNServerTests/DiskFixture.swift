@@ -36,7 +36,9 @@ final class DiskFixture: ServerTesting {
     _ more: [String: [String]] = [:], resetsCache: Bool = false, gate: DiskGate? = nil
   ) throws -> Server {
     let configuration = try makeConfiguration(flags.merging(more) { _, new in new })
-    return try Server(configuration, resetsCache: resetsCache, log: .silent) {
+    var surroundings = Server.Surroundings()
+    surroundings.resetsCache = resetsCache
+    return try Server(configuration, surroundings, log: .silent) {
       disk, path, log throws(DiskError) in
       let engine = try makeDiskEngine(disk, path: path, log: log)
       return gate.map { GatedEngine(engine, $0) } ?? engine

@@ -11,6 +11,12 @@ final class RawClient {
     let body: [UInt8]
 
     var status: Status? { Status(rawValue: header.status) }
+
+    /// What an error or a GOAWAY says.
+    func error() throws -> ErrorBody {
+      var reader = ByteReader(body)
+      return try ErrorBody(from: &reader)
+    }
   }
 
   struct Broken: Error {}
@@ -18,8 +24,14 @@ final class RawClient {
   private let number: Int32
   private var encoder = FrameEncoder()
 
-  /// Connects to a TCP endpoint on this host and says HELLO under id 1.
-  init(_ endpoint: Endpoint) throws {
+  /// Connects to a TCP endpoint on this host, enters the development namespace under id 1.
+  convenience init(_ endpoint: Endpoint) throws {
+    try self.init(silent: endpoint)
+    guard try hello().status == .ok else { throw Broken() }
+  }
+
+  /// Connects to a TCP endpoint on this host and says nothing yet.
+  init(silent endpoint: Endpoint) throws {
     guard case .tcp(_, let port) = endpoint else { throw Broken() }
     number = socket(AF_INET, Int32(SOCK_STREAM.rawValue), 0)
     var address = sockaddr_in()
@@ -34,12 +46,21 @@ final class RawClient {
     setsockopt(
       number, SOL_SOCKET, SO_RCVTIMEO, &patience, socklen_t(MemoryLayout<timeval>.size))
     guard isConnected else { throw Broken() }
-    let hello = HelloRequest(namespace: try NamespaceName("default"))
-    try ask(.hello(hello), id: 1)
-    guard try receive().status == .ok else { throw Broken() }
   }
 
   deinit { close(number) }
+
+  /// Says HELLO under id 1 and returns what comes back.
+  func hello(_ namespace: String = "default", token: String = "") throws -> Frame {
+    try ask(.hello(HelloRequest(namespace: NamespaceName(namespace), token: token)), id: 1)
+    return try receive()
+  }
+
+  /// Whether the server has ended the stream in good order, with nothing more to read.
+  func isAtEnd() -> Bool {
+    var byte: UInt8 = 0
+    return recv(number, &byte, 1, 0) == 0
+  }
 
   /// Sends a request, with payload for PUT_DATA.
   func ask(

@@ -20,7 +20,7 @@ struct CheckTierTests {
       try await log.write(number, number * 4000, to: tier).get()
     }
     #expect(try await log.purge(.keys([log.key(3), log.key(30)]), from: tier) == 2)
-    #expect(tier.pin(try log.key(7), in: log.tenant, milliseconds: 60_000))
+    #expect(try tier.pin([log.key(7)], in: log.tenant, milliseconds: 60_000).get() == [true])
     await log.close(tier)
     let report = try check(log)
     #expect(report.findings.isEmpty && report.notes.isEmpty)

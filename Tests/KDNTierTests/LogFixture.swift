@@ -34,7 +34,9 @@ final class LogFixture: @unchecked Sendable {
   }
 
   /// Opens the log and waits until all of it is known.
-  func open(_ names: String...) async throws -> DiskTier {
+  func open(
+    _ names: String..., prepare: (DiskTier) -> Void = { _ in }
+  ) async throws -> DiskTier {
     let directories = try (names.isEmpty ? ["a"] : names).map { name in
       DiskDirectoryConfiguration(
         directory: try FileDirectory(path: "\(folder.path)/\(name)"),
@@ -44,6 +46,7 @@ final class LogFixture: @unchecked Sendable {
     let tier = try DiskTier(
       configuration, directories: directories, clock: clock, wallClock: wall
     ) { [events] in events.note($0) }
+    prepare(tier)
     tier.start()
     while !tier.isReady { await Task.yield() }
     return tier
@@ -76,21 +79,29 @@ final class LogFixture: @unchecked Sendable {
   }
 
   func facts(
-    _ number: Int, _ count: Int, ttl: UInt64 = 0, generation: UInt64 = 0
+    _ number: Int, _ count: Int, ttl: UInt64 = 0, generation: UInt64 = 0,
+    of namespace: NamespaceName? = nil
   ) throws -> ObjectFacts {
     ObjectFacts(
-      namespace: tenant, generation: generation, key: try key(number), byteCount: count,
-      checksum: Checksum(of: bytes(number, count)),
+      namespace: namespace ?? tenant, generation: generation, key: try key(number),
+      byteCount: count, checksum: Checksum(of: bytes(number, count)),
       storedAtMilliseconds: wall.milliseconds(), ttlMilliseconds: ttl)
   }
 
   /// Writes object `number`.
   func write(
     _ number: Int, _ count: Int, to tier: DiskTier, isDurable: Bool = true, ttl: UInt64 = 0,
-    generation: UInt64 = 0
+    generation: UInt64 = 0, of namespace: NamespaceName? = nil
   ) async throws -> Result<Void, TierRefusal> {
-    let facts = try facts(number, count, ttl: ttl, generation: generation)
-    let lease = try leased(bytes(number, count))
+    let facts = try facts(number, count, ttl: ttl, generation: generation, of: namespace)
+    return try await write(facts, bytes(number, count), to: tier, isDurable: isDurable)
+  }
+
+  /// Writes an object of any facts.
+  func write(
+    _ facts: ObjectFacts, _ bytes: [UInt8], to tier: DiskTier, isDurable: Bool = true
+  ) async throws -> Result<Void, TierRefusal> {
+    let lease = try leased(bytes)
     return await withCheckedContinuation { continuation in
       tier.write(facts, lease, isDurable: isDurable) { continuation.resume(returning: $0) }
     }

@@ -43,7 +43,9 @@ struct LogTests {
     let first = try await fixture.open()
     try await fixture.write(0, 100_000, to: first).get()
     try await fixture.write(1, 100_000, to: first).get()
-    #expect(first.pin(try fixture.key(0), in: fixture.tenant, milliseconds: 1_000_000))
+    let pinned = first.pin(
+      [try fixture.key(0)], in: fixture.tenant, milliseconds: 1_000_000)
+    #expect(pinned == .success([true]))
     await fixture.close(first)
     let second = try await fixture.open()
     for number in 2..<300 {

@@ -76,6 +76,28 @@ struct PolicyBudgetTests {
     #expect(budget.take(500, now: after(Self.day + Self.day / 2)))
   }
 
+  @Test("another budget goes on with what is left of the day's, and no more than it has itself")
+  func changes() {
+    let start = Instant(nanoseconds: 0)
+    let hour = start.advanced(milliseconds: 3_600_000)
+    var budget = WriteBudget(bytesPerDay: 2400)
+    var taken = [budget.take(2400, now: start)]
+    // What has come since comes at the old rate, what comes then at the new one.
+    budget.change(bytesPerDay: 24_000, now: hour)
+    taken += [budget.take(101, now: hour), budget.take(100, now: hour)]
+    taken.append(budget.take(1000, now: hour.advanced(milliseconds: 3_600_000)))
+    #expect(taken == [true, false, true, true] && budget.bytesPerDay == 24_000)
+    budget.change(bytesPerDay: 0, now: hour)
+    taken = [budget.take(.max, now: hour)]
+    budget.change(bytesPerDay: 500, now: hour)
+    taken += [budget.take(500, now: hour), budget.take(1, now: hour)]
+    #expect(taken == [true, true, false])
+    budget = WriteBudget(bytesPerDay: 1000)
+    budget.change(bytesPerDay: 10, now: start)
+    taken = [budget.take(11, now: start), budget.take(10, now: start)]
+    #expect(taken == [false, true])
+  }
+
   @Test("0 is no limit")
   func noLimit() {
     let budget = Bucket(bytesPerDay: 0)

@@ -110,6 +110,11 @@ final class SocketPair: Sendable {
     second = numbers[1]
   }
 
+  init(owning first: Int32, _ second: Int32) {
+    self.first = first
+    self.second = second
+  }
+
   func write(_ bytes: [UInt8], to number: Int32) {
     _ = Glibc.write(number, bytes, bytes.count)
   }

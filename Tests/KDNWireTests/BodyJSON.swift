@@ -98,6 +98,7 @@ extension Request {
       .object(["ttlMillis": .int(body.ttlMilliseconds), "keys": KDNWireTests.json(body.keys)])
     case .purge(let body): KDNWireTests.json(body)
     case .stats: .null
+    case .document(let body): body.json
     }
   }
 }
@@ -165,6 +166,7 @@ extension Response {
       .object(["present": .int(body.present), "started": .int(body.started)])
     case .purge(let body): .object(["objects": .int(body.objects), "bytes": .int(body.bytes)])
     case .stats(let body): .object(["json": .string(body.json)])
+    case .document(let body): body.json
     }
   }
 
@@ -180,6 +182,53 @@ extension ErrorBody {
     .object([
       "retryAfterMillis": .int(retryAfterMilliseconds), "field": .string(field),
       "value": .int(value), "limit": .int(limit), "message": .string(message),
+    ])
+  }
+}
+
+private func json(_ document: Document) -> [String: JSON] {
+  [
+    "name": .string(document.name), "layoutID": .string("\(document.layout)"),
+    "tokenCount": .int(document.tokenCount), "chunkTokens": .int(document.chunkTokens),
+    "metadata": .string(document.metadata),
+    "hashes": .array(document.hashes.map { .string("\($0)") }),
+  ]
+}
+
+extension DocumentRequest {
+  fileprivate var json: JSON {
+    switch self {
+    case .publish(let document):
+      .object(KDNWireTests.json(document).merging(["verb": .number(1)]) { $1 })
+    case .resolve(let name): .object(["verb": .number(2), "name": .string(name)])
+    case .list(let after, let limit):
+      .object(["verb": .number(3), "after": .string(after), "limit": .int(limit)])
+    case .retire(let name): .object(["verb": .number(4), "name": .string(name)])
+    }
+  }
+}
+
+extension DocumentResponse {
+  fileprivate var json: JSON {
+    switch self {
+    case .published(let epoch): .object(["verb": .number(1), "epoch": .int(epoch)])
+    case .resolved(let document, let epoch, let presentChunks):
+      .object(
+        KDNWireTests.json(document).merging([
+          "verb": .number(2), "epoch": .int(epoch), "presentChunks": .int(presentChunks),
+        ]) { $1 })
+    case .listed(let listings):
+      .object(["verb": .number(3), "documents": .array(listings.map(\.json))])
+    case .retired(let epoch): .object(["verb": .number(4), "epoch": .int(epoch)])
+    }
+  }
+}
+
+extension DocumentResponse.Listing {
+  fileprivate var json: JSON {
+    .object([
+      "name": .string(name), "epoch": .int(epoch), "layoutID": .string("\(layout)"),
+      "tokenCount": .int(tokenCount), "chunkCount": .int(chunkCount),
     ])
   }
 }

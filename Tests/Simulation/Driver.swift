@@ -82,6 +82,7 @@ final class Driver {
   var readers: [Reader] = []
   var waits: [(ticket: WaitTicket, wait: Wait)] = []
   var bufferBytes = 0
+  var quotaRefusals = 0
   var bytesByObject: [Int: Int] = [:]
   let allKeys: [ObjectKey]
 
@@ -135,7 +136,8 @@ final class Driver {
   }
 
   func rare() throws {
-    switch random.number(below: 12) {
+    switch random.number(below: 15) {
+    case 12...: setLimits()
     case 0..<5: try purgeKeys()
     case 5..<7: try purgePrefixes()
     case 7..<10: try sweep()
@@ -172,18 +174,34 @@ final class Driver {
       try confirm(facts, checksum, namespace)
     case .reserved(let holder):
       try expect(expectsPresent == nil, "reserved although present: \(name)")
-      try expect(!hasRoom || drops == Counts(), "evicted although there was room")
-      try follow(drops)
+      let (own, refusals) = followQuota(name.namespace, shape.byteCount)
+      try expect(refusals.isEmpty, "reserved although the quota is full: \(name)")
+      model.openBytes[name.namespace] += shape.byteCount
+      try expect(!hasRoom || drops == own, "evicted although there was room")
+      try follow(drops - own)
       transfers.append(
         Transfer(
           holder, facts, generation: model.generations[name.namespace], name: name,
           shape: shape))
     case .busy(let retry):
-      try follow(drops)
       try expect(retry > 0, "busy without a time")
-      try expect(!hasRoom, "busy although there was room")
       try expect(expectsPresent == nil, "busy although present")
+      let (own, refusals) = followQuota(name.namespace, shape.byteCount)
+      guard refusals.isEmpty else {
+        quotaRefusals += 1
+        try expect(drops == own, "dropped \(drops) for a quota, the model \(own)")
+        return try expect(refusals.contains(.busy), "busy, the model \(refusals): \(name)")
+      }
+      model.openBytes[name.namespace] += shape.byteCount
+      defer { model.openBytes[name.namespace] -= shape.byteCount }
+      try follow(drops - own)
+      try expect(!hasRoom, "busy although there was room")
       try expect(model.dropNext(now) == nil, "busy although something could go")
+    case .refused(let refusal):
+      quotaRefusals += 1
+      let (own, refusals) = followQuota(name.namespace, shape.byteCount)
+      try expect(drops == own, "dropped \(drops) for a quota, the model \(own)")
+      try expect(refusals.contains(refusal), "\(refusal), the model \(refusals): \(name)")
     }
   }
 
@@ -203,6 +221,7 @@ final class Driver {
     case present(UInt64)
     case reserved(Holder)
     case busy(UInt64)
+    case refused(QuotaRefusal)
   }
 
   private static func attempt(
@@ -215,6 +234,10 @@ final class Driver {
       }
     } catch PoolRefusal.busy(let retry) {
       return .busy(retry)
+    } catch PoolRefusal.overQuota {
+      return .refused(.overQuota)
+    } catch PoolRefusal.tooLarge {
+      return .refused(.tooLarge)
     }
   }
 
@@ -260,6 +283,7 @@ final class Driver {
   func finishTransfer() throws {
     guard !transfers.isEmpty else { return }
     let transfer = transfers.remove(at: random.number(below: transfers.count))
+    model.openBytes[transfer.name.namespace] -= transfer.shape.byteCount
     guard !random.isOne(in: 10) else { return }
     let (name, shape) = (transfer.name, transfer.shape)
     let checksum = random.isOne(in: 30) ? 1 : UInt64(shape.byteCount)

@@ -60,6 +60,7 @@ extension Driver {
     while pool.sweep(now: clock.now()) {}
     model.endLeases(now)
     while model.hasLost(now) { _ = model.dropNext(now) }
+    while model.dropExcess(now) {}
     try compareResidents()
     try expect(pool.residency.withLock { $0.deadObjects } == 0, "dead objects after a sweep")
   }
@@ -114,6 +115,7 @@ extension Driver {
       }
     }
     try compareMemory(picture)
+    try compareQuotas(picture)
   }
 
   private func compareMemory(_ picture: PoolStatistics) throws {

@@ -26,8 +26,17 @@ struct Model {
     var deathNumber: Int?
   }
 
-  struct Lease {
+  /// Owners number their leases each for itself.
+  struct LeaseName: Hashable, Comparable {
     let owner: UInt64
+    let number: UInt64
+
+    static func < (left: LeaseName, right: LeaseName) -> Bool {
+      (left.owner, left.number) < (right.owner, right.number)
+    }
+  }
+
+  struct Lease {
     let deadline: UInt64
     let objects: [Int]
   }
@@ -41,7 +50,14 @@ struct Model {
   private(set) var objects: [Name: Object] = [:]
   private(set) var ghosts: [Name: MissCause] = [:]
   private(set) var generations: [UInt64]
-  var leases: [UInt64: Lease] = [:]
+  var leases: [LeaseName: Lease] = [:]
+  var limits: [NamespaceLimits]
+  /// Bytes reserved by each namespace.
+  var openBytes: [Int]
+  /// Whose every object that ever was is, and its length.
+  private var known: [Int: (namespace: Int, byteCount: Int)] = [:]
+  /// How far each namespace's age runs ahead.
+  private var agings: [Double]
   /// Readers under way, by object.
   var readers: [Int: Int] = [:]
   private(set) var age = 0.0
@@ -49,7 +65,12 @@ struct Model {
   private var purgeCount = 0
   private var lastID = 0
 
-  init(namespaces: Int) { generations = Array(repeating: 0, count: namespaces) }
+  init(namespaces: Int) {
+    generations = Array(repeating: 0, count: namespaces)
+    limits = Array(repeating: .none, count: namespaces)
+    openBytes = Array(repeating: 0, count: namespaces)
+    agings = Array(repeating: 0, count: namespaces)
+  }
 
   func isLive(_ object: Object, _ now: UInt64) -> Bool {
     object.deathNumber == nil && now < object.expiry
@@ -75,7 +96,7 @@ struct Model {
     useCount += 1
     objects[name]?.uses += 1
     objects[name]?.lastUse = useCount
-    objects[name]?.ageAtLastUse = age
+    objects[name]?.ageAtLastUse = age + agings[name.namespace]
   }
 
   /// Puts an object in the place of whatever is no more live under its name.
@@ -88,6 +109,7 @@ struct Model {
       id: lastID, name: name, parent: parent, byteCount: shape.byteCount,
       firstToken: shape.firstToken, tokenCount: shape.tokenCount, cost: cost,
       checksum: checksum, expiry: expiry, generation: generations[name.namespace])
+    known[lastID] = (name.namespace, shape.byteCount)
     use(name)
   }
 
@@ -149,8 +171,14 @@ extension Model {
       remove(first, .purged)
       return .dead
     }
-    guard let victim = victim(now) else { return nil }
-    age = max(age, victim.value)
+    if dropExcess(now) { return .evicted }
+    let victims = victims(now)
+    let first = victims.min {
+      ($0.value.value - agings[$0.key], $0.value.object.lastUse)
+        < ($1.value.value - agings[$1.key], $1.value.object.lastUse)
+    }
+    guard let (namespace, victim) = first else { return nil }
+    age = max(age, victim.value - agings[namespace])
     remove(victim.object, .evicted)
     return .evicted
   }
@@ -160,7 +188,8 @@ extension Model {
     ghosts[object.name] = cause
   }
 
-  private func victim(_ now: UInt64) -> (object: Object, value: Double)? {
+  /// What goes next of each namespace that has anything that can.
+  private func victims(_ now: UInt64) -> [Int: (object: Object, value: Double)] {
     var covered: Set<Int> = []
     var linked: Set<Int> = []
     for object in objects.values {
@@ -169,17 +198,20 @@ extension Model {
       linked.insert(object.id)
     }
     let leased = Set(leases.values.filter { $0.deadline > now }.flatMap(\.objects))
-    var best: (object: Object, value: Double)?
+    var best: [Int: (object: Object, value: Double)] = [:]
     for object in objects.values
     where !covered.contains(object.id) && !leased.contains(object.id)
       && readers[object.id, default: 0] == 0 && object.pinnedUntil <= now
     {
       let value = value(object, isOrphan: object.parent != .none && !linked.contains(object.id))
-      guard let known = best else {
-        best = (object, value)
+      let namespace = object.name.namespace
+      guard let known = best[namespace] else {
+        best[namespace] = (object, value)
         continue
       }
-      if (value, object.lastUse) < (known.value, known.object.lastUse) { best = (object, value) }
+      if (value, object.lastUse) < (known.value, known.object.lastUse) {
+        best[namespace] = (object, value)
+      }
     }
     return best
   }
@@ -209,5 +241,54 @@ extension Model {
       cost = Double(object.byteCount) * 0.001
     }
     return object.ageAtLastUse + Double(object.uses) * cost / Double(object.byteCount)
+  }
+}
+
+/// Quotas.
+extension Model {
+  /// What a namespace is charged for: all that is in memory, whether it can be found or not.
+  func charged(_ namespace: Int) -> Int {
+    var alive = Set(objects.values.filter { $0.name.namespace == namespace }.map(\.id))
+    for id in leases.values.flatMap(\.objects) + readers.keys
+    where known[id]?.namespace == namespace {
+      alive.insert(id)
+    }
+    return alive.reduce(openBytes[namespace]) { $0 + (known[$1]?.byteCount ?? 0) }
+  }
+
+  /// Bytes that a namespace has pinned, and would have with these names.
+  func pinnedBytes(of namespace: Int, with names: [Name], _ now: UInt64) -> Int {
+    let added = Set(names)
+    return objects.values.filter {
+      $0.name.namespace == namespace && $0.deathNumber == nil
+        && ($0.pinnedUntil > now || (added.contains($0.name) && isLive($0, now)))
+    }.reduce(0) { $0 + $1.byteCount }
+  }
+
+  /// Drops what goes next of one namespace for its quota; nil if nothing can.
+  mutating func dropOwnNext(_ namespace: Int, _ now: UInt64) -> Drop? {
+    let own = objects.values.filter { $0.name.namespace == namespace }
+    let dead = own.filter { $0.deathNumber != nil }
+    let oldest = dead.min { ($0.deathNumber ?? 0, $0.id) < ($1.deathNumber ?? 0, $1.id) }
+    let overdue = own.filter { $0.expiry <= now }.min { $0.expiry < $1.expiry }
+    if let ended = overdue ?? oldest {
+      remove(ended, ended.deathNumber == nil ? .expired : .purged)
+      return ended.deathNumber == nil ? .expired : .dead
+    }
+    guard let victim = victims(now)[namespace] else { return nil }
+    agings[namespace] = max(agings[namespace], victim.value - age)
+    remove(victim.object, .evicted)
+    return .evicted
+  }
+
+  /// Drops one object of a namespace above its quota; false if there is none that can go.
+  mutating func dropExcess(_ now: UInt64) -> Bool {
+    for (namespace, limit) in limits.enumerated()
+    where charged(namespace) > limit.ramBytesMax ?? .max {
+      guard let victim = victims(now)[namespace] else { continue }
+      remove(victim.object, .evicted)
+      return true
+    }
+    return false
   }
 }

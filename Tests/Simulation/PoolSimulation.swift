@@ -25,11 +25,13 @@ struct PoolSimulation {
     print(
       "simulation: stores=\(picture.stores) evictions=\(picture.evictions)",
       "hits=\(picture.hits) expired=\(picture.expired) purged=\(picture.purged)",
-      "conflicts=\(picture.conflicts) refusals=\(picture.refusals)")
+      "conflicts=\(picture.conflicts) refusals=\(picture.refusals)",
+      "quotaRefusals=\(driver.quotaRefusals)")
     // A run that never came to what it is to test would prove nothing.
     if operations >= 50_000 {
       #expect(picture.evictions > 0 && picture.expired > 0 && picture.purged > 0)
       #expect(picture.conflicts > 0 && picture.hits > 0 && picture.refusals > 0)
+      #expect(driver.quotaRefusals > 0)
       #expect(picture.misses.filter { $0.value > 0 }.count >= 5)
     }
     try driver.finish()

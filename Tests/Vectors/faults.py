@@ -3,8 +3,8 @@
 import struct
 
 from framing import (
-    MORE, OPS, RESPONSE, counted_keys, error_body, get_body, get_item, header, hello_body,
-    match_body, put_begin_body, text,
+    MORE, OPS, RESPONSE, counted_keys, document_body, error_body, get_body, get_item, header,
+    hello_body, match_body, put_begin_body, text,
 )
 from rows import DIGESTS, KEYS, LAYOUT_ID, PART, fault
 
@@ -38,7 +38,7 @@ def header_faults():
 
     refused("op 0", "unknown_op", "op", op=0)
     refused("op 200", "unknown_op", "op", op=200)
-    refused("reserved op DOCUMENT", "unknown_op", "op", op=32)
+    refused("reserved op COMPOSE", "unknown_op", "op", op=33)
     refused("op 200 with payload to skip", "unknown_op", "op", op=200, payload=b"skip me")
     refused("flag 3", "bad_request", "flags", flags=8)
     refused("flag 15", "bad_request", "flags", flags=0x8000)
@@ -158,3 +158,32 @@ def body_faults():
         ("layout id too long", "bodyLength", struct.pack("<B3xI", 3, 1) + bytes(17)),
     ):
         refused(f"PURGE: {name}", field, "PURGE", body)
+    document_faults(refused)
+
+
+def document_faults(refused):
+    good = ("handbook", LAYOUT_ID, 900, 256, "", DIGESTS)
+
+    def document(place, value):
+        return b"\1\0\0\0" + document_body(*good[:place], value, *good[place + 1:])
+
+    for name, field, body in (
+        ("verb 0", "verb", b"\0\0\0\0"), ("verb 5", "verb", b"\5\0\0\0"),
+        ("reserved", "reserved", b"\2\0\1\0" + text("a")),
+        ("body cut short", "bodyLength", b"\1\0\0"),
+        ("empty name", "name", b"\2\0\0\0" + text("")),
+        ("name of 257 bytes", "name", b"\2\0\0\0" + text("n" * 257)),
+        ("name with a line break", "name", b"\2\0\0\0" + text("a\nb")),
+        ("name that is not UTF-8", "name", b"\2\0\0\0\1\0\xff"),
+        ("name cut short", "bodyLength", b"\4\0\0\0\5\0ab"),
+        ("bytes behind a name", "bodyLength", b"\4\0\0\0" + text("a") + b"\0"),
+        ("list of none", "limit", b"\3\0\0\0" + struct.pack("<I", 0) + text("")),
+        ("list of 1001", "limit", b"\3\0\0\0" + struct.pack("<I", 1001) + text("")),
+        ("no tokens", "tokenCount", document(2, 0)),
+        ("no tokens in a chunk", "chunkTokens", document(3, 0)),
+        ("metadata of 4097 bytes", "metadata", document(4, "m" * 4097)),
+        ("no chunks", "count", document(5, [])),
+        ("a chunk too few", "count", document(5, DIGESTS[:3])),
+        ("hash cut short", "bodyLength", document(5, DIGESTS)[:-1]),
+    ):
+        refused(f"DOCUMENT: {name}", field, "DOCUMENT", body)

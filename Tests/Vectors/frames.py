@@ -3,8 +3,8 @@
 import struct
 
 from framing import (
-    CAUSES, MORE, STATUSES, bitmap, counted_keys, descriptor, error_body, get_body, get_item,
-    hello_body, match_body, put_begin_body, text, xxh3,
+    CAUSES, MORE, STATUSES, bitmap, counted_keys, descriptor, document_body, error_body,
+    get_body, get_item, hello_body, match_body, put_begin_body, text, xxh3,
 )
 from hashing import part_json, sha256
 from layouts import LAYOUTS, encode_layout, whole_bytes_per_token
@@ -159,6 +159,41 @@ def put_frames():
     response("PUT_BEGIN refused, busy", "PUT_BEGIN", error_body(250, "", 0, 0, "no room"),
              {"retryAfterMillis": 250, "field": "", "value": 0, "limit": 0, "message": "no room"},
              request_id=9, status=4)
+
+
+def document_frames():
+    for name, tokens, metadata, hashes in (
+        ("handbook", 900, '{"pages":12}', DIGESTS), ("Prüfung/№ 1", 1, "", DIGESTS[:1]),
+    ):
+        body = document_body(name, LAYOUT_ID, tokens, 256, metadata, hashes)
+        fields = {"name": name, "layoutID": LAYOUT_ID.hex(), "tokenCount": tokens,
+                  "chunkTokens": 256, "metadata": metadata,
+                  "hashes": [digest.hex() for digest in hashes]}
+        request(f"DOCUMENT publish of {len(hashes)}", "DOCUMENT", b"\1\0\0\0" + body,
+                {"verb": 1, **fields})
+        response(f"DOCUMENT resolved of {len(hashes)}", "DOCUMENT",
+                 bytes([2]) + bytes(7) + struct.pack("<QI", 5, len(hashes) - 1) + body,
+                 {"verb": 2, "epoch": 5, "presentChunks": len(hashes) - 1, **fields})
+    request("DOCUMENT resolve", "DOCUMENT", b"\2\0\0\0" + text("handbook"),
+            {"verb": 2, "name": "handbook"})
+    request("DOCUMENT list", "DOCUMENT", b"\3\0\0\0" + struct.pack("<I", 100) + text(""),
+            {"verb": 3, "after": "", "limit": 100})
+    request("DOCUMENT list, next page", "DOCUMENT",
+            b"\3\0\0\0" + struct.pack("<I", 1000) + text("handbook"),
+            {"verb": 3, "after": "handbook", "limit": 1000})
+    request("DOCUMENT retire", "DOCUMENT", b"\4\0\0\0" + text("handbook"),
+            {"verb": 4, "name": "handbook"})
+    for verb, name in ((1, "published"), (4, "retired")):
+        response(f"DOCUMENT {name}", "DOCUMENT",
+                 bytes([verb]) + bytes(7) + struct.pack("<Q", 2**64 - 1),
+                 {"verb": verb, "epoch": 2**64 - 1})
+    for names in ([], ["a", "handbook"]):
+        rows = [{"name": name, "epoch": 7, "layoutID": LAYOUT_ID.hex(), "tokenCount": 300,
+                 "chunkCount": 2} for name in names]
+        response(f"DOCUMENT listed {len(names)}", "DOCUMENT",
+                 bytes([3]) + bytes(7) + struct.pack("<I", len(names))
+                 + b"".join(struct.pack("<QII", 7, 300, 2) + LAYOUT_ID + text(name)
+                            for name in names), {"verb": 3, "documents": rows})
 
 
 def other_frames():

@@ -8,10 +8,11 @@ from hashing import layout_key, opaque_key, sha256
 
 OPS = {"HELLO": 1, "LAYOUT": 2, "MATCH": 3, "EXISTS": 4, "GET": 5, "PUT_BEGIN": 6, "PUT_DATA": 7,
        "PUT_COMMIT": 8, "PUT_ABORT": 9, "RELEASE": 10, "TOUCH": 11, "PIN": 12, "UNPIN": 13,
-       "PREFETCH": 14, "PURGE": 15, "STATS": 16, "GOAWAY": 17}
+       "PREFETCH": 14, "PURGE": 15, "STATS": 16, "GOAWAY": 17, "DOCUMENT": 32}
 STATUSES = ("ok", "bad_request", "unknown_op", "unauthorised", "busy", "conflict", "too_large",
             "not_found", "deadline", "draining", "over_credit", "checksum_mismatch", "unsupported",
-            "not_allowed", "internal", "too_many_connections", "out_of_sequence")
+            "not_allowed", "internal", "too_many_connections", "out_of_sequence",
+            "over_quota")
 CAUSES = ("none", "never_stored", "evicted", "expired", "wrong_layout", "over_deadline", "corrupt",
           "not_ready", "purged", "over_credit")
 RESPONSE, OPTIONAL, MORE = 1, 2, 4
@@ -103,3 +104,9 @@ def descriptor(miss, cause, codec, object_bytes, sent, object_sum, sent_sum):
 
 def error_body(retry, field, value, limit, message):
     return struct.pack("<I", retry) + text(field) + struct.pack("<QQ", value, limit) + text(message)
+
+
+def document_body(name, layout_id, tokens, chunk_tokens, metadata, hashes):
+    """What publish sends and resolve answers, behind the verb."""
+    return (struct.pack("<II", tokens, chunk_tokens) + layout_id + text(name) + text(metadata)
+            + struct.pack("<I", len(hashes)) + b"".join(hashes))

@@ -173,7 +173,8 @@ def layouts_file():
 def frames_file():
     for section in (
         frames.hello_frames, frames.layout_frames, frames.match_frames, frames.key_frames,
-        frames.get_frames, frames.put_frames, frames.other_frames, faults.framing_faults,
+        frames.get_frames, frames.put_frames, frames.document_frames,
+        frames.other_frames, faults.framing_faults,
         faults.header_faults, faults.body_faults,
     ):
         section()

@@ -4,8 +4,14 @@ package import Logging
 
 /// A daemon's configuration, checked.
 package struct ServerConfiguration: Sendable {
-  /// Where to listen; not empty.
+  /// Where to listen without TLS.
   package var endpoints: [Endpoint]
+  /// Permission bits of the Unix socket.
+  package var unixMode: UInt32
+  /// Where to listen with TLS, and with what.
+  package var tls: TLSSettings
+  /// The HTTP endpoint for administrators.
+  package var admin: AdminSettings
   /// Connections served at once.
   package var connectionsMax: Int
   /// Event loops, at least 1.
@@ -24,14 +30,20 @@ package struct ServerConfiguration: Sendable {
   package var wantsPrefault: Bool
   /// The disk tier.
   package var disk: DiskSettings
-  /// Hashes of the tokens that open each namespace.
-  package var namespaces: [NamespaceName: [TokenHash]]
+  /// The tenants that the configuration itself names, in the order of their names.
+  package var tenants: [Tenant]
+  /// Path of the file of further tenants; nil if there is none.
+  package var namespacesFile: String?
+  /// Limits of the development namespace.
+  package var developmentLimits: NamespaceLimits
   /// The namespace open to all, on loopback only.
   package var hasDevelopmentNamespace: Bool
   /// Limits of a connection.
   package var limits: Limits
   /// How long a drain may take.
   package var drainTimeoutMilliseconds: Int
+  /// A request that takes longer is logged as slow; 0: none is.
+  package var slowRequestMilliseconds: Int
   /// Form of a log line.
   package var logFormat: LogFormat
   /// The least severe level that is logged.
@@ -43,13 +55,25 @@ package struct ServerConfiguration: Sendable {
 
   /// Puts the configuration together: flags over environment over file over defaults.
   ///
+  /// - Parameters:
+  ///   - flags: texts by key.
+  ///   - environment: all variables of the process.
+  ///   - file: the text of the YAML file; nil if there is none.
+  ///   - passed: sockets that a supervisor listens on: they stand in for the addresses of their
+  ///     kind.
   /// - Throws: all faults found in keys and values.
   package init(
-    flags: [String: [String]] = [:], environment: [String: String] = [:], file: String? = nil
+    flags: [String: [String]] = [:], environment: [String: String] = [:], file: String? = nil,
+    passed: [(kind: LinkKind, endpoint: Endpoint)] = []
   ) throws(ConfigurationFault) {
     let sources = try SettingSources(flags: flags, environment: environment, file: file)
     var parser = SettingParser(sources: sources)
-    endpoints = parser.endpoints()
+    let passedTLS = passed.filter { $0.kind == .tls }.map(\.endpoint)
+    endpoints = parser.plainEndpoints(passed)
+    unixMode = parser.mode("unix_mode")
+    tls = parser.tls(passed: passedTLS)
+    parser.requireListener(endpoints + tls.endpoints)
+    admin = parser.admin()
     connectionsMax = parser.count("max_connections", 1...1_000_000)
     let loops = parser.count("loops", 0...256)
     loopCount = loops == 0 ? SettingParser.defaultLoopCount : loops
@@ -60,12 +84,16 @@ package struct ServerConfiguration: Sendable {
     wantsNUMA = parser.choice("numa", ["auto": true, "off": false], else: true)
     wantsPrefault = parser.choice("prefault", ["on": true, "off": false], else: true)
     disk = parser.disk()
-    namespaces = parser.namespaces()
-    let wantsDevelopment = parser.choice(
-      "development_namespace", ["auto": true, "off": false], else: false)
-    hasDevelopmentNamespace = wantsDevelopment && endpoints.allSatisfy(\.isLoopback)
+    let isLoopback = (endpoints + tls.endpoints).allSatisfy(\.isLoopback)
+    hasDevelopmentNamespace =
+      parser.choice("development_namespace", ["auto": true, "off": false], else: false)
+      && isLoopback
+    (tenants, developmentLimits) = parser.tenants(
+      hasDevelopment: hasDevelopmentNamespace, verifiesClients: tls.clientCAPath != nil)
+    namespacesFile = parser.path("namespaces_file")
     limits = parser.limits()
     drainTimeoutMilliseconds = parser.count("drain_timeout_ms", 0...3_600_000)
+    slowRequestMilliseconds = parser.count("slow_request_ms", 0...3_600_000)
     logFormat = parser.choice(
       "log_format", ["logfmt": .logfmt, "json": .json], else: LogFormat.logfmt)
     let levels = Logger.Level.allCases.map { ($0.rawValue, $0) }
@@ -73,8 +101,11 @@ package struct ServerConfiguration: Sendable {
     logsForJournal = parser.choice(
       "log_journal", ["auto": environment["JOURNAL_STREAM"] != nil, "on": true, "off": false],
       else: false)
-    parser.requireEntry(namespaces.isEmpty && !hasDevelopmentNamespace)
-    effective = parser.effective
+    parser.requireEntry(tenants.isEmpty && namespacesFile == nil && !hasDevelopmentNamespace)
+    let order = Setting.all.map(\.key)
+    effective = parser.effective.sorted {
+      order.firstIndex(of: $0.setting.key) ?? 0 < order.firstIndex(of: $1.setting.key) ?? 0
+    }
     guard parser.faults.isEmpty else { throw ConfigurationFault(faults: parser.faults) }
   }
 }

@@ -10,104 +10,38 @@ package struct Setting: Sendable {
   package let unit: String
   /// What the key does, in one sentence.
   package let help: String
+  /// Whether a reload can change the value; a change of another key refuses the whole reload.
+  package let isReloadable: Bool
+  /// Whether the value may not be shown.
+  package let isSecret: Bool
 
   /// The name in the environment.
   package var environmentName: String { "KDN_" + key.uppercased() }
 
-  fileprivate init(_ key: String, _ value: String, _ unit: String, _ help: String) {
-    self.key = key
-    self.defaults = [value]
-    self.isList = false
-    self.unit = unit
-    self.help = help
+  /// How a key behaves beyond its value.
+  enum Trait {
+    case reloadable
+    case secret
   }
 
-  fileprivate init(_ key: String, list: [String], _ unit: String, _ help: String) {
-    self.key = key
-    self.defaults = list
-    self.isList = true
-    self.unit = unit
-    self.help = help
+  init(_ key: String, _ value: String, _ unit: String, _ help: String, _ traits: Trait...) {
+    self.init(key, [value], isList: false, unit, help, traits)
   }
 
-  /// All keys, in the order of `Config/kdnd.yaml`.
-  package static let all: [Setting] = [
-    Setting(
-      "tcp", list: ["127.0.0.1:9440"], "HOST:PORT",
-      "TCP addresses to listen on; port 0 lets the kernel choose; an empty list for none."),
-    Setting("unix", "", "path", "Unix socket to listen on; empty for none."),
-    Setting(
-      "max_connections", "4096", "count",
-      "Connections served at once; one more is told too_many_connections."),
-    Setting("loops", "0", "count", "Event loops; 0 takes one per core, at most 8."),
-    Setting(
-      "ram", "1GiB", "size",
-      "All memory of the cache: arena, index and connection buffers together never exceed it."),
-    Setting("slab", "64MiB", "size", "Size of one slab of the arena; a slab serves one namespace."),
-    Setting("huge_pages", "auto", "auto|off", "Back slabs with huge pages when there are any."),
-    Setting("lock_memory", "auto", "auto|off", "Lock slabs into RAM when the limit allows it."),
-    Setting("numa", "auto", "auto|off", "Spread slabs over NUMA nodes when there are several."),
-    Setting(
-      "prefault", "on", "on|off", "Touch all memory at start, so that no store waits for it."),
-    Setting(
-      "disk", list: [], "PATH:SIZE",
-      "Directories of the disk tier, one per device, with a cap on all their files; none: RAM only."
-    ),
-    Setting(
-      "disk_segment", "256MiB", "size",
-      "Size of one segment file; larger objects stay in RAM only."),
-    Setting(
-      "disk_engine", "auto", "auto|io_uring|threads",
-      "How the disk tier reads and writes; auto takes io_uring where the kernel lets it."),
-    Setting(
-      "disk_depth", "8", "count", "Reads, and as many writes, in flight in each directory."),
-    Setting(
-      "disk_admission", "all", "all|second_hit|wanted",
-      "What is written to disk unasked: all, what is used twice, or only what is pinned."),
-    Setting(
-      "disk_write_budget", "0", "size", "Most bytes written unasked in a day; 0 for no limit."),
-    Setting(
-      "disk_write_delay_ms", "200", "milliseconds",
-      "What is written to disk unasked survives a power loss this soon, if the device keeps up."),
-    Setting(
-      "disk_write_behind", "256MiB", "size",
-      "Most bytes of objects that wait for the device or are being written."),
-    Setting(
-      "disk_staging", "64MiB", "size", "Room for reads from disk when RAM is full; part of ram."),
-    Setting(
-      "namespaces", list: [], "NAME:SHA256",
-      "Namespaces and the SHA-256 of a token that opens them, in hexadecimal; a name may recur."),
-    Setting(
-      "development_namespace", "auto", "auto|off",
-      "Open namespace 'default' without a token, only if every listener is loopback."),
-    Setting("max_object", "512MiB", "size", "Largest object."),
-    Setting("max_body", "1MiB", "size", "Longest body of a frame."),
-    Setting("max_keys", "4096", "count", "Most keys, hashes or items in one request."),
-    Setting(
-      "max_requests_in_flight", "256", "count", "Requests not yet answered on one connection."),
-    Setting(
-      "credit", "256MiB", "size", "Open PUT bytes, and GET bytes queued, on one connection."),
-    Setting(
-      "default_deadline_ms", "30000", "milliseconds", "Deadline of a request that names none."),
-    Setting("max_deadline_ms", "600000", "milliseconds", "Longest deadline of a request."),
-    Setting("handshake_timeout_ms", "5000", "milliseconds", "HELLO must be complete this soon."),
-    Setting(
-      "idle_timeout_ms", "600000", "milliseconds", "A connection without a request is closed."),
-    Setting(
-      "write_stall_ms", "30000", "milliseconds", "A client that takes no byte is closed."),
-    Setting(
-      "reservation_timeout_ms", "30000", "milliseconds",
-      "A PUT that receives nothing is given up."),
-    Setting("default_lease_ms", "10000", "milliseconds", "Lease of a MATCH that names none."),
-    Setting("max_lease_ms", "60000", "milliseconds", "Longest lease."),
-    Setting("max_pin_ms", "2592000000", "milliseconds", "Longest pin."),
-    Setting(
-      "drain_timeout_ms", "30000", "milliseconds",
-      "After SIGTERM, answers in flight may take this long."),
-    Setting("log_format", "logfmt", "logfmt|json", "Form of a log line."),
-    Setting("log_level", "info", "level", "trace, debug, info, notice, warning, error, critical."),
-    Setting(
-      "log_journal", "auto", "auto|on|off",
-      "Put the journal's priority in front of each line; auto when standard error is the journal."),
-  ]
+  init(_ key: String, list: [String], _ unit: String, _ help: String, _ traits: Trait...) {
+    self.init(key, list, isList: true, unit, help, traits)
+  }
+
+  private init(
+    _ key: String, _ defaults: [String], isList: Bool, _ unit: String, _ help: String,
+    _ traits: [Trait]
+  ) {
+    self.key = key
+    self.defaults = defaults
+    self.isList = isList
+    self.unit = unit
+    self.help = help
+    isReloadable = traits.contains(.reloadable)
+    isSecret = traits.contains(.secret)
+  }
 }

@@ -1,15 +1,5 @@
 internal import Glibc
 internal import KDNCore
-internal import KDNTier
-internal import KDNTransport
-
-/// Limits of the disk tier's settings.
-private enum DiskLimits {
-  /// From so small that tests fill it to so large that reclaiming one takes seconds.
-  static let segmentBytes = 64 << 10...4 << 30
-  /// Segments that a directory holds at least.
-  static let segmentsMin = 4
-}
 
 /// Reads settings into their types and gathers every fault on the way.
 struct SettingParser {
@@ -83,101 +73,6 @@ struct SettingParser {
     return value
   }
 
-  mutating func endpoints() -> [Endpoint] {
-    var endpoints: [Endpoint] = []
-    do {
-      for text in texts("tcp") where !text.isEmpty {
-        endpoints.append(try Endpoint(parsingTCP: text, field: "tcp"))
-      }
-      let path = text("unix")
-      if !path.isEmpty { endpoints.append(try Endpoint(parsingUnix: path, field: "unix")) }
-    } catch {
-      faults.append(error)
-      return endpoints
-    }
-    if endpoints.isEmpty {
-      faults.append(FieldFault("tcp", value: 0, limit: 1, "nothing to listen on"))
-    }
-    return endpoints
-  }
-
-  mutating func namespaces() -> [NamespaceName: [TokenHash]] {
-    var namespaces: [NamespaceName: [TokenHash]] = [:]
-    for text in texts("namespaces") {
-      do throws(FieldFault) {
-        let halves = text.split(separator: ":", maxSplits: 1).map { String($0) }
-        guard halves.count == 2 else {
-          throw FieldFault(
-            "namespaces", value: text.utf8.count, limit: 0, "an entry is NAME:SHA256")
-        }
-        let name = try Self.namespaceName(halves[0])
-        namespaces[name, default: []].append(
-          try TokenHash(hexadecimal: halves[1], field: "namespaces"))
-      } catch {
-        faults.append(error)
-      }
-    }
-    return namespaces
-  }
-
-  private static func namespaceName(_ text: String) throws(FieldFault) -> NamespaceName {
-    do {
-      return try NamespaceName(text)
-    } catch {
-      throw FieldFault("namespaces", value: error.value, limit: error.limit, error.problem)
-    }
-  }
-
-  /// The disk tier; each directory must hold a few segments, or reclaiming could not breathe.
-  mutating func disk() -> DiskSettings {
-    let entries = texts("disk")
-    let segment = size("disk_segment", DiskLimits.segmentBytes)
-    if segment.bytes % diskBlockBytes != 0 {
-      faults.append(
-        FieldFault(
-          "disk_segment", value: segment.bytes, limit: diskBlockBytes,
-          "must be whole blocks of \(diskBlockBytes) bytes"))
-    }
-    return DiskSettings(
-      places: places(entries, segment), segment: segment,
-      engine: named("disk_engine", else: .auto), depth: count("disk_depth", 1...128),
-      admission: named("disk_admission", else: .all),
-      dailyWrites: size("disk_write_budget", 0...1 << 50),
-      writeDelayMilliseconds: count("disk_write_delay_ms", 0...3_600_000),
-      writeBehind: size("disk_write_behind", 1 << 20...1 << 40),
-      staging: size("disk_staging", 1 << 20...1 << 40))
-  }
-
-  private mutating func places(_ entries: [String], _ segment: ByteCount) -> [DiskPlace] {
-    var places: [DiskPlace] = []
-    for text in entries {
-      do throws(FieldFault) {
-        let place = try DiskPlace(parsing: text, field: "disk")
-        guard !places.contains(where: { $0.path == place.path }) else {
-          throw FieldFault("disk", value: 2, limit: 1, "'\(place.path)' stands there twice")
-        }
-        let least = segment.bytes * DiskLimits.segmentsMin
-        guard place.capacity.bytes >= least else {
-          throw FieldFault(
-            "disk", value: place.capacity.bytes, limit: least,
-            "'\(place.path)' must hold \(DiskLimits.segmentsMin) segments")
-        }
-        places.append(place)
-      } catch {
-        faults.append(error)
-      }
-    }
-    return places
-  }
-
-  private mutating func named<Value: RawRepresentable & CaseIterable>(
-    _ key: String, else fallback: Value
-  ) -> Value where Value.RawValue == String {
-    choice(
-      key, Dictionary(uniqueKeysWithValues: Value.allCases.map { ($0.rawValue, $0) }),
-      else: fallback)
-  }
-
   mutating func limits() -> Limits {
     var limits = Limits()
     limits.maxObjectBytes = size("max_object", 1 << 10...1 << 40).bytes
@@ -210,6 +105,21 @@ struct SettingParser {
       FieldFault(
         "namespaces", value: 0, limit: 1,
         "nobody could enter: name a namespace and a token's SHA-256, or listen on loopback only"))
+  }
+
+  /// Notes a fault.
+  mutating func note(_ fault: FieldFault) { faults.append(fault) }
+
+  /// Runs `body` and notes the fault that it throws; nil then.
+  mutating func noting<Value>(
+    _ body: (inout SettingParser) throws(FieldFault) -> Value
+  ) -> Value? {
+    do {
+      return try body(&self)
+    } catch {
+      faults.append(error)
+      return nil
+    }
   }
 
   private mutating func requireOrder(_ low: String, _ value: Int, _ high: String, _ limit: Int) {

@@ -20,6 +20,13 @@ package struct TokenHash: Hashable, Sendable {
     bytes = (0..<32).map { UInt8(digits[2 * $0] * 16 + digits[2 * $0 + 1]) }
   }
 
+  /// The hash as 64 hexadecimal digits.
+  package var hexadecimal: String {
+    let digits = Array("0123456789abcdef".utf8)
+    return String(
+      decoding: bytes.flatMap { [digits[Int($0 >> 4)], digits[Int($0 & 15)]] }, as: UTF8.self)
+  }
+
   /// Compares in a time that does not depend on where the hashes differ.
   package func matches(_ other: TokenHash) -> Bool {
     var difference: UInt8 = 0

@@ -25,7 +25,8 @@ struct YAMLTexts {
     }
     var texts: [String: [String]] = [:]
     for (keyNode, value) in mapping {
-      let key = keyNode.scalar?.string ?? "?"
+      let name = keyNode.scalar?.string ?? ""
+      let key = name.isEmpty ? "?" : name
       guard texts[key] == nil else {
         throw FieldFault(key, value: 2, limit: 1, "stands in the file twice")
       }

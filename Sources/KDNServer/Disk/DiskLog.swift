@@ -2,15 +2,19 @@ internal import KDNCore
 internal import KDNTier
 internal import Logging
 
-/// Puts what the disk tier reports into the log.
+/// Puts what the disk tier reports into the log, and what an operator should know of into the
+/// events.
 final class DiskLog: Sendable {
   private let log: Logger
   private let clock: any MonotonicClock
+  private let events: EventLog?
   private let throttle = Guarded(ProgressThrottle())
 
-  init(log: Logger, clock: any MonotonicClock) {
+  /// `events`: nil to tell nobody.
+  init(log: Logger, clock: any MonotonicClock, events: EventLog? = nil) {
     self.log = log
     self.clock = clock
+    self.events = events
   }
 
   /// Writes one line; progress of a recovery at most once a second.
@@ -32,6 +36,8 @@ final class DiskLog: Sendable {
           "directory": "\(path)", "objects": "\(objects)", "dropped": "\(dropped)",
           "milliseconds": "\(milliseconds)",
         ])
+      events?.append(
+        .recovered, "\(path): \(objects) objects found in \(milliseconds) ms, \(dropped) dropped")
     case .tornTail(let path, let file, let records):
       log.notice(
         "disk segment was open when the daemon ended",
@@ -45,6 +51,7 @@ final class DiskLog: Sendable {
   }
 
   private func trouble(_ event: DiskEvent) {
+    if let sentence = Sentence(event) { tell(sentence) }
     switch event {
     case .error(let path, let error):
       log.error("disk error", metadata: ["directory": "\(path)", "error": "\(error)"])
@@ -65,6 +72,44 @@ final class DiskLog: Sendable {
       log.error("disk journal is full", metadata: ["directory": "\(path)"])
     case .recovering, .recovered, .tornTail, .full: break
     }
+  }
+
+  /// Adds an event; the same trouble of one directory at most once a second, since a device that
+  /// fails does so with each of its requests.
+  private func tell(_ sentence: Sentence) {
+    let now = clock.now()
+    let name = "\(sentence.path)\n\(sentence.kind)"
+    guard let events, throttle.withLock({ $0.admits(name, now: now) }) else { return }
+    events.append(.diskFault, "\(sentence.path): \(sentence.text)")
+  }
+}
+
+/// What an operator is told of trouble with a directory.
+private struct Sentence {
+  let path: String
+  let kind: String
+  let text: String
+
+  /// nil if it is no trouble.
+  init?(_ event: DiskEvent) {
+    switch event {
+    case .error(let path, let error): self.init(path, "error", "\(error)")
+    case .quarantined(let path, let reason):
+      self.init(path, "quarantined", "no longer written: \(reason)")
+    case .lost(let path, let objects): self.init(path, "lost", "lost with \(objects) objects")
+    case .corrupt(let path, _, _):
+      self.init(path, "corrupt", "an object was corrupt and is dropped")
+    case .distrusted(let path):
+      self.init(path, "distrusted", "the journal is damaged, all objects are dropped")
+    case .journalFull(let path): self.init(path, "journal", "the journal is full")
+    case .recovering, .recovered, .tornTail, .full: return nil
+    }
+  }
+
+  private init(_ path: String, _ kind: String, _ text: String) {
+    self.path = path
+    self.kind = kind
+    self.text = text
   }
 }
 

@@ -10,9 +10,9 @@ struct DiskMemory: Equatable {
   let tierBytes: Int
 
   /// Bytes of index per object: name, place, and cells of tables that have just doubled.
-  static let bytesPerObject = 384
+  static let bytesPerObject = 512
   /// Objects of this size on average fill index and disk at the same time.
-  private static let meanObjectBytes = 2048 * bytesPerObject
+  private static let meanObjectBytes = 768 << 10
   private static let indexBytesMin = 4 << 20
   /// Blocks that one read or write goes through: the largest object that is not page-aligned, with
   /// its header.

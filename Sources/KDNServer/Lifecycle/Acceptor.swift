@@ -9,6 +9,12 @@ final class LoopMembers: @unchecked Sendable {
   fileprivate var listeners: [Listener] = []
   fileprivate var sessions: [ObjectIdentifier: Session] = [:]
 
+  /// Lets every session look at the clock at once, and whether it may go on at all.
+  func tick(on loop: isolated Loop) {
+    let now = loop.now()
+    for session in Array(sessions.values) { _ = session.tick(now: now, on: loop) }
+  }
+
   /// Stops listening and lets every session go away.
   func drain(on loop: isolated Loop) {
     for listener in listeners { listener.stop(on: loop) }
@@ -34,18 +40,42 @@ final class Acceptor: Sendable {
   ///
   /// - Returns: the endpoint with the port that the kernel chose.
   /// - Throws: if the address is not to be had.
-  func listen(on endpoint: Endpoint) throws(TransportError) -> Endpoint {
+  func listen(
+    on endpoint: Endpoint, as kind: LinkKind, unixMode: UInt32
+  ) throws(TransportError) -> Endpoint {
+    start(
+      try ListenerBox(
+        Listener(
+          endpoint, unixMode: unixMode,
+          accepted: { [self] number, _ in distribute(number, kind) }, troubled: troubled)))
+  }
+
+  /// Begins to accept from a socket that was passed; what waits at it when the daemon ends is left
+  /// to the next one.
+  ///
+  /// - Throws: if it is no socket of that kind any more.
+  func adopt(_ passed: PassedSockets.Entry) throws(TransportError) -> Endpoint {
+    let kind = passed.kind
+    return start(
+      try ListenerBox(
+        Listener(
+          adopting: passed.socket.number,
+          accepted: { [self] number, _ in distribute(number, kind) }, troubled: troubled)))
+  }
+
+  private var troubled: (TransportError) -> Void {
     let log = context.log
-    let listener = try ListenerBox(
-      Listener(
-        endpoint, accepted: { [self] number, _ in distribute(number) },
-        troubled: { log.error("cannot accept", metadata: ["error": "\($0)"]) }))
-    let bound = listener.value.endpoint
+    return { log.error("cannot accept", metadata: ["error": "\($0)"]) }
+  }
+
+  private func start(_ box: ListenerBox) -> Endpoint {
+    let bound = box.value.endpoint
     let members = members[0]
+    let log = context.log
     loops[0].post { loop in
       do {
-        try listener.value.start(on: loop)
-        members.listeners.append(listener.value)
+        try box.value.start(on: loop)
+        members.listeners.append(box.value)
       } catch {
         log.critical("cannot watch a listener", metadata: ["error": "\(error)"])
       }
@@ -53,33 +83,39 @@ final class Acceptor: Sendable {
     return bound
   }
 
-  private func distribute(_ number: Int32) {
+  private func distribute(_ number: Int32, _ kind: LinkKind) {
     let index = turn.wrappingAdd(1, ordering: .relaxed).oldValue % loops.count
-    let members = members[index]
-    loops[index].post { [context] loop in
-      Self.serve(number, context, members, on: loop)
+    let values = context.settings.values
+    // Counted before it is handed on, so that a drain waits for it on whichever loop it arrives.
+    let isAdmitted = context.counters.admitConnection(limit: values.connectionsMax)
+    loops[index].post { [self] loop in
+      serve(number, kind, index, values, isAdmitted: isAdmitted, on: loop)
     }
   }
 
-  private static func serve(
-    _ number: Int32, _ context: ServerContext, _ members: LoopMembers, on loop: isolated Loop
+  private func serve(
+    _ number: Int32, _ kind: LinkKind, _ index: Int, _ values: LiveValues, isAdmitted: Bool,
+    on loop: isolated Loop
   ) {
-    let isAdmitted = context.counters.admitConnection(limit: context.connectionsMax)
-    let session = Session(owning: number, context: context, now: loop.now())
-    guard isAdmitted else {
-      return session.refuseConnection(
-        .tooManyConnections, "connections", limit: context.connectionsMax, on: loop)
-    }
-    guard !context.isDraining else {
-      context.counters.connectionEnded()
-      return session.refuseConnection(.draining, "connections", limit: 0, on: loop)
-    }
+    let members = members[index]
+    let session = Session(
+      owning: number, security: kind == .tls ? values.security : nil, kind: kind, loop: index,
+      context: context, now: loop.now())
     let name = ObjectIdentifier(session)
     members.sessions[name] = session
-    session.start(on: loop) { [context, members] in
+    guard isAdmitted else {
+      return session.refuse(
+        .tooManyConnections, "connections", limit: values.connectionsMax, on: loop
+      ) { [members] in members.sessions[name] = nil }
+    }
+    let ended = { [context, members] in
       members.sessions[name] = nil
       context.counters.connectionEnded()
     }
+    guard !context.isDraining else {
+      return session.refuse(.draining, "connections", limit: 0, on: loop, ended: ended)
+    }
+    session.start(on: loop, ended: ended)
   }
 }
 

@@ -1,4 +1,5 @@
 internal import Dispatch
+internal import KDNControl
 internal import KDNCore
 internal import KDNPool
 package import KDNTransport
@@ -8,75 +9,151 @@ internal import Synchronization
 
 /// A running daemon: arena, pool, loops and listeners, put together.
 package final class Server: Sendable {
-  /// Where the daemon really listens.
-  package let endpoints: [Endpoint]
-  private let context: ServerContext
-  private let loops: [Loop]
+  /// Where the daemon really listens, and how clients speak there.
+  package let listeners: [(kind: LinkKind, endpoint: Endpoint)]
+  /// What administrators may ask of it.
+  package let control: ServerControl
+  /// Configuration and tenants as they hold.
+  package let keeper: ConfigurationKeeper
+  let context: ServerContext
+  let loops: [Loop]
   private let members: [LoopMembers]
   private let sweeper: Sweeper
   private let drainedLoops = DrainedLoops()
-  private let drainTimeoutMilliseconds: Int
+
+  /// Where the daemon really listens.
+  package var endpoints: [Endpoint] { listeners.map(\.endpoint) }
+
+  /// What a daemon is made with beside its configuration.
+  package struct Surroundings: Sendable {
+    /// Where a reload reads the configuration; nil: it cannot be reloaded.
+    package var source: ConfigurationSource?
+    /// Sockets that a supervisor listens on.
+    package var passed = PassedSockets()
+    /// The level below which nothing is logged; a reload sets it.
+    package var threshold = LogThreshold.shared
+    /// Who gave which order.
+    package var audit = AuditLog()
+    /// Drops what is in the directories of the disk tier first.
+    package var resetsCache = false
+
+    /// Nothing special.
+    package init() {}
+  }
 
   /// Opens the disk tier, takes the memory, binds all addresses and begins to serve.
   ///
-  /// What is on disk becomes known in the background; `resetsCache` drops what is there first.
+  /// What is on disk becomes known in the background.
   /// - Throws: what could not be had; nothing is left behind.
   package convenience init(
-    _ configuration: ServerConfiguration, resetsCache: Bool = false, log: Logger
+    _ configuration: ServerConfiguration, _ surroundings: Surroundings = Surroundings(),
+    log: Logger
   ) throws(StartError) {
-    try self.init(
-      configuration, resetsCache: resetsCache, log: log, makeEngine: makeDiskEngine)
+    try self.init(configuration, surroundings, log: log, makeEngine: makeDiskEngine)
   }
 
   /// The same with engines of one's own.
   init(
-    _ configuration: ServerConfiguration, resetsCache: Bool = false, log: Logger,
-    makeEngine: EngineMaker
+    _ configuration: ServerConfiguration, _ surroundings: Surroundings = Surroundings(),
+    log: Logger, makeEngine: EngineMaker
   ) throws(StartError) {
-    var configuration = configuration
-    configuration.connectionsMax = Self.raiseDescriptorLimit(configuration, log)
+    let state = try Self.state(configuration)
+    let events = EventLog()
+    loops = try Self.makeLoops(configuration.loopCount)
+    members = loops.map { _ in LoopMembers() }
+    let keeper = ConfigurationKeeper(state, source: surroundings.source)
+    self.keeper = keeper
+    Self.fitConnections(keeper, log)
+    let storage = try Storage(
+      configuration, resetsCache: surroundings.resetsCache, events: events, log: log,
+      makeEngine: makeEngine)
+    let context = ServerContext(
+      storage: storage, settings: keeper.settings, tenants: keeper.tenants, log: log,
+      report: StatisticsReporter(arena: storage.arena, tier: storage.tier, keeper: keeper))
+    self.context = context
+    if configuration.hasDevelopmentNamespace {
+      log.notice("namespace 'default' is open to everybody on this host: development mode")
+    }
+    control = ServerControl(
+      context: context, storage: storage, keeper: keeper, loops: loops,
+      threshold: surroundings.threshold, events: events, audit: surroundings.audit)
+    sweeper = Sweeper(pool: storage.pool, hasTier: storage.tier != nil)
+    let changer = LiveChanger(
+      context: context, keeper: keeper, threshold: surroundings.threshold, events: events,
+      loops: Array(zip(loops, members)))
+    changer.limitTenants(state)
+    do {
+      listeners = try Self.listen(
+        configuration, surroundings.passed,
+        Acceptor(context: context, loops: loops, members: members))
+    } catch {
+      storage.pool.closeTier {}
+      throw error
+    }
+    context.links.setEndpoints(listeners.map { ($0.kind, $0.endpoint) })
+    keeper.start(apply: changer.apply, drop: changer.drop)
+    events.append(.started, "the daemon serves, version \(Version.text)")
+  }
+
+  /// Reads all files that `configuration` names, as a start would.
+  ///
+  /// - Throws: all that is wrong with them.
+  package static func check(_ configuration: ServerConfiguration) throws(ConfigurationFault) {
+    _ = try ConfigurationState(configuration)
+  }
+
+  private static func state(
+    _ configuration: ServerConfiguration
+  ) throws(StartError) -> ConfigurationState {
+    do {
+      return try ConfigurationState(configuration)
+    } catch {
+      throw .files(error)
+    }
+  }
+
+  private static func makeLoops(_ count: Int) throws(StartError) -> [Loop] {
     var loops: [Loop] = []
-    for number in 0..<configuration.loopCount {
+    for number in 0..<count {
       do {
         loops.append(try Loop(label: "kdn.loop.\(number)"))
       } catch {
         throw .system(error)
       }
     }
-    self.loops = loops
-    members = loops.map { _ in LoopMembers() }
-    let storage = try Storage(
-      configuration, resetsCache: resetsCache, log: log, makeEngine: makeEngine)
-    context = ServerContext(
-      storage: storage, configuration: configuration, log: log,
-      report: StatisticsReporter(arena: storage.arena, tier: storage.tier))
-    if configuration.hasDevelopmentNamespace {
-      log.notice("namespace 'default' is open to everybody on this host: development mode")
-    }
-    drainTimeoutMilliseconds = configuration.drainTimeoutMilliseconds
-    sweeper = Sweeper(pool: storage.pool, hasTier: storage.tier != nil)
-    do {
-      endpoints = try Self.listen(
-        configuration.endpoints, context: context, loops: loops, members: members)
-    } catch {
-      storage.pool.closeTier {}
-      throw error
-    }
+    return loops
   }
 
-  private static func raiseDescriptorLimit(
-    _ configuration: ServerConfiguration, _ log: Logger
-  ) -> Int {
+  /// Serves no more connections than the process may open files.
+  static func fitConnections(_ keeper: ConfigurationKeeper, _ log: Logger) {
+    let configuration = keeper.configuration
     let slabs = configuration.memory.bytes / configuration.slab.bytes
     let limit = DescriptorLimit.raise(
       for: configuration.connectionsMax, otherFiles: slabs + configuration.disk.filesMax)
-    guard limit.connections < configuration.connectionsMax else {
-      return configuration.connectionsMax
-    }
+    guard limit.connections < configuration.connectionsMax else { return }
     log.warning(
       "fewer connections than configured: the limit of open files is too low",
       metadata: ["max_connections": "\(limit.connections)", "open_files": "\(limit.files)"])
-    return limit.connections
+    var values = keeper.settings.values
+    values.connectionsMax = limit.connections
+    keeper.settings.replace(values)
+  }
+
+  // MARK: Living
+
+  /// Calls `answered` once every loop has done what it had to do when it was asked.
+  package func pingLoops(_ answered: @escaping @Sendable () -> Void) {
+    Self.ask(loops, answered)
+  }
+
+  /// Calls `answered` once each of `loops` has done what it had to do when it was asked.
+  static func ask(_ loops: [Loop], _ answered: @escaping @Sendable () -> Void) {
+    let left = LoopCount(loops.count)
+    for loop in loops {
+      loop.post { _ in
+        if left.countDown() == 0 { answered() }
+      }
+    }
   }
 
   // MARK: Ending
@@ -92,7 +169,8 @@ package final class Server: Sendable {
         drainedLoops.count()
       }
     }
-    let deadline = SystemClock().now().advanced(milliseconds: UInt64(drainTimeoutMilliseconds))
+    let timeout = UInt64(keeper.settings.values.drainTimeoutMilliseconds)
+    let deadline = SystemClock().now().advanced(milliseconds: timeout)
     waitUntilEmpty(deadline, finished)
   }
 
@@ -126,19 +204,40 @@ package final class Server: Sendable {
   // MARK: Accepting
 
   private static func listen(
-    _ endpoints: [Endpoint], context: ServerContext, loops: [Loop], members: [LoopMembers]
-  ) throws(StartError) -> [Endpoint] {
-    let acceptor = Acceptor(context: context, loops: loops, members: members)
-    var bound: [Endpoint] = []
-    for endpoint in endpoints {
-      do {
-        bound.append(try acceptor.listen(on: endpoint))
-      } catch {
-        throw error.isAddressTrouble ? .address(error) : .system(error)
+    _ configuration: ServerConfiguration, _ passed: PassedSockets, _ acceptor: Acceptor
+  ) throws(StartError) -> [(kind: LinkKind, endpoint: Endpoint)] {
+    let own =
+      configuration.endpoints.map { ($0.linkKind, $0) }
+      + configuration.tls.endpoints.map { (.tls, $0) }
+    let passedKinds = Set(passed.entries.map(\.kind))
+    var bound: [(kind: LinkKind, endpoint: Endpoint)] = []
+    do {
+      for entry in passed.entries { bound.append((entry.kind, try acceptor.adopt(entry))) }
+      for (kind, endpoint) in own where !passedKinds.contains(kind) {
+        let mode = configuration.unixMode
+        bound.append((kind, try acceptor.listen(on: endpoint, as: kind, unixMode: mode)))
       }
+      return bound
+    } catch {
+      throw error.isAddressTrouble ? .address(error) : .system(error)
     }
-    return bound
   }
+}
+
+extension Endpoint {
+  /// How clients speak to a plain listener there.
+  fileprivate var linkKind: LinkKind {
+    if case .unix = self { .unix } else { .tcp }
+  }
+}
+
+/// How many loops have not answered yet.
+private final class LoopCount: Sendable {
+  private let left: Atomic<Int>
+
+  init(_ count: Int) { left = Atomic(count) }
+
+  func countDown() -> Int { left.subtract(1, ordering: .acquiringAndReleasing).newValue }
 }
 
 /// How many loops have stopped listening and told their clients.

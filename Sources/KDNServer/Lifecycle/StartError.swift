@@ -13,12 +13,15 @@ package enum StartError: Error, Sendable, CustomStringConvertible {
   case disk(String)
   /// The configuration cannot work here.
   case configuration(FieldFault)
+  /// A file that the configuration names cannot be used.
+  case files(ConfigurationFault)
 
   package var description: String {
     switch self {
     case .address(let error), .system(let error): "\(error)"
     case .memory(let problem), .disk(let problem): problem
     case .configuration(let fault): "\(fault)"
+    case .files(let fault): "\(fault)"
     }
   }
 }

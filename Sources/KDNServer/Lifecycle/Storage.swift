@@ -17,7 +17,8 @@ struct Storage {
   ///
   /// - Throws: what could not be had.
   init(
-    _ configuration: ServerConfiguration, resetsCache: Bool, log: Logger, makeEngine: EngineMaker
+    _ configuration: ServerConfiguration, resetsCache: Bool, events: EventLog, log: Logger,
+    makeEngine: EngineMaker
   ) throws(StartError) {
     let settings = Self.settings(configuration)
     guard configuration.disk.isWanted else {
@@ -36,7 +37,7 @@ struct Storage {
     let directories = try DiskDirectories(
       configuration.disk, isResetting: resetsCache, log: log, makeEngine: makeEngine)
     do throws(StartError) {
-      let tier = try Self.openTier(configuration, memory, directories, log)
+      let tier = try Self.openTier(configuration, memory, directories, events, log)
       self.tier = tier
       arena = try Self.makeArena(configuration, bytes: arenaBytes, log)
       let staging = try Self.makeStaging(configuration, bytes: memory.stagingBytes)
@@ -57,6 +58,8 @@ struct Storage {
     settings.leaseDefaultMilliseconds = UInt64(configuration.limits.defaultLeaseMilliseconds)
     settings.leaseMaxMilliseconds = UInt64(configuration.limits.maxLeaseMilliseconds)
     settings.pinMaxMilliseconds = configuration.limits.maxPinMilliseconds
+    // Those of the past stay numbered while the daemon runs.
+    settings.namespacesMax = 2 * TenantFile.tenantsMax
     return settings
   }
 
@@ -134,9 +137,9 @@ struct Storage {
 
   private static func openTier(
     _ configuration: ServerConfiguration, _ memory: DiskMemory, _ directories: DiskDirectories,
-    _ log: Logger
+    _ events: EventLog, _ log: Logger
   ) throws(StartError) -> DiskTier {
-    let diskLog = DiskLog(log: log, clock: SystemClock())
+    let diskLog = DiskLog(log: log, clock: SystemClock(), events: events)
     let tier: DiskTier
     do {
       tier = try DiskTier(

@@ -5,15 +5,25 @@ package import Logging
 /// Writes log lines to standard error, one `write` each, as logfmt or JSON.
 package struct StreamLogHandler: LogHandler {
   package var metadata: Logger.Metadata = [:]
-  package var logLevel: Logger.Level
+  private let label: String
   private let format: LogFormat
   private let isForJournal: Bool
+  private let level: LogThreshold
+  private var ownLevel: Logger.Level?
 
-  /// Creates a handler; `isForJournal` puts the journal's priority in front of each line.
-  package init(format: LogFormat, level: Logger.Level, isForJournal: Bool) {
+  /// Creates a handler whose level is that of `level` at each moment, unless it is the audit log's,
+  /// which no level hides; `isForJournal` puts the journal's priority in front of each line.
+  package init(label: String, format: LogFormat, level: LogThreshold, isForJournal: Bool) {
+    self.label = label
     self.format = format
-    self.logLevel = level
+    self.level = level
     self.isForJournal = isForJournal
+    ownLevel = label == AuditLog.label ? .trace : nil
+  }
+
+  package var logLevel: Logger.Level {
+    get { ownLevel ?? level.level }
+    set { ownLevel = newValue }
   }
 
   package subscript(metadataKey key: String) -> Logger.Metadata.Value? {
@@ -26,6 +36,7 @@ package struct StreamLogHandler: LogHandler {
       (name: "ts", value: Self.timestamp()), (name: "level", value: event.level.rawValue),
       (name: "msg", value: event.message.description),
     ]
+    if label == AuditLog.label { fields.append((name: "log", value: "audit")) }
     let all = metadata.merging(event.metadata ?? [:]) { _, new in new }
     for (name, value) in all.sorted(by: { $0.key < $1.key }) {
       fields.append((name, value.description))

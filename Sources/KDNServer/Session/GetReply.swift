@@ -18,7 +18,8 @@ struct GetReply: ~Copyable {
   private var pieces: [Piece] = []
   private var hits = UniqueDeque<ReadLease>()
   private var creditLeft: Int
-  private var payloadBytes = 0
+  /// Bytes that the hits select together.
+  private(set) var payloadBytes = 0
 
   /// Starts an answer that may select at most `creditBytes`.
   init(creditBytes: Int) {

@@ -52,10 +52,21 @@ struct Refusal: Error {
       self.init(
         .notFound, FieldFault("\(what)", value: number, limit: 0, "not known in this namespace"))
     case .fault(let fault): self.init(.badRequest, fault)
+    case .overQuota(let fault): self.init(.overQuota, fault)
     case .unavailable:
       self.init(
         .unsupported, FieldFault("durability", value: 1, limit: 0, "the disk tier has failed"))
     case .limit(let fault): self.init(.busy, fault, retryAfterMilliseconds: 1000)
     }
+  }
+
+  /// A tenant has asked for more than its rate allows.
+  init(_ excess: RateExcess, _ field: String) {
+    self.init(
+      .busy,
+      FieldFault(
+        field, value: excess.perSecond, limit: excess.perSecond,
+        "the namespace has used up its rate"),
+      retryAfterMilliseconds: UInt32(clamping: max(1, excess.milliseconds)))
   }
 }

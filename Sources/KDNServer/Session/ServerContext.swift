@@ -1,15 +1,22 @@
 internal import KDNCore
 internal import KDNPool
+internal import KDNTransport
 internal import Logging
 internal import Synchronization
 
 /// What all sessions of a daemon share.
 final class ServerContext: Sendable {
   let pool: Pool
-  let limits: Limits
-  let connectionsMax: Int
-  let authenticator: Authenticator
+  /// What a reload changes; a connection keeps the limits that it began with.
+  let settings: LiveSettings
+  /// Who may enter which namespace.
+  let tenants: TenantDirectory
+  /// Limits of connections and rates, by tenant.
+  let admission: Admission
   let counters = ServerCounters()
+  let links = LinkCounters()
+  let operations = OperationTimes()
+  let slowLog: SlowLog
   let log: Logger
   let report: StatisticsReporter
   /// Largest object that can be made durable; nil without a disk tier.
@@ -18,27 +25,54 @@ final class ServerContext: Sendable {
   let serverID: [UInt8]
   /// Name and version, for clients.
   let serverName = "kdnd/\(Version.text)"
+  /// Connections above the cap that are told so with care; more at once are told and cut off.
+  private static let surplusMax = 64
   private let readRate = Guarded(ReadRate())
+  private let attempts = Guarded(AttemptLimiter())
   private let draining = Atomic<Bool>(false)
+  private let surplus = Atomic<Int>(0)
   private let nextOwner = Atomic<UInt64>(1)
 
   init(
-    storage: Storage, configuration: ServerConfiguration, log: Logger, report: StatisticsReporter
+    storage: Storage, settings: LiveSettings, tenants: TenantDirectory, log: Logger,
+    report: StatisticsReporter
   ) {
     self.pool = storage.pool
-    self.limits = configuration.limits
+    self.settings = settings
+    self.tenants = tenants
+    self.admission = Admission { [tenants] in tenants.limits(of: $0) }
+    self.slowLog = SlowLog(thresholdMilliseconds: settings.values.slowRequestMilliseconds)
     self.durableBytesMax = storage.durableBytesMax
-    self.connectionsMax = configuration.connectionsMax
-    self.authenticator = Authenticator(configuration)
     self.log = log
     self.report = report
     self.serverID = (0..<16).map { _ in UInt8.random(in: 0...255) }
+  }
+
+  /// Limits of a connection that begins now.
+  var limits: Limits { settings.values.limits }
+  /// Connections served at once.
+  var connectionsMax: Int { settings.values.connectionsMax }
+
+  /// Notes that a HELLO of `peer` will be refused.
+  ///
+  /// - Returns: when to answer it; nil for not at all.
+  func refused(_ peer: PeerAddress, now: Instant, deadline: Instant) -> Instant? {
+    attempts.withLock { $0.refused(peer, now: now, deadline: deadline) }
   }
 
   /// True once the daemon is going away.
   var isDraining: Bool { draining.load(ordering: .acquiring) }
 
   func startDraining() { draining.store(true, ordering: .releasing) }
+
+  /// Takes a place for one more connection that is only told why it is not served, if there is one.
+  func admitSurplus() -> Bool {
+    guard surplus.add(1, ordering: .relaxed).newValue > Self.surplusMax else { return true }
+    surplus.subtract(1, ordering: .relaxed)
+    return false
+  }
+
+  func surplusEnded() { surplus.subtract(1, ordering: .relaxed) }
 
   /// Notes how long a request waited for `bytes` from disk.
   func noteRead(_ bytes: Int, nanoseconds: UInt64) {

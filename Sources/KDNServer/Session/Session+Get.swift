@@ -6,39 +6,35 @@ internal import KDNWire
 
 extension Session {
   /// GET: answers now, or waits: for what nobody has stored yet, if asked to, then for the disk.
-  func get(
-    _ get: GetRequest, _ id: UInt64, _ namespace: Namespace, deadline: Instant,
-    on loop: isolated Loop
-  ) throws(Refusal) {
-    let tickets = get.flags.contains(.wait) ? try wait(for: get, id, namespace, loop) : []
-    guard !tickets.isEmpty else {
-      return try read(get, id, namespace, deadline: deadline, on: loop)
-    }
+  func get(_ get: GetRequest, _ call: Call, on loop: isolated Loop) throws(Refusal) {
+    // Nothing is read from disk for a tenant that owes bytes.
+    try takeBytes(0, now: call.arrival)
+    let tickets = get.flags.contains(.wait) ? try wait(for: get, call, loop) : []
+    guard !tickets.isEmpty else { return try read(get, call, on: loop) }
     // What is on disk comes to RAM meanwhile; it is held only once all is there.
-    _ = context.pool.prefetch(get.items.map(\.key), in: namespace)
-    let pending = PendingGet(request: get, deadline: deadline, cause: .commits(tickets))
-    add(pending, id, on: loop)
+    _ = context.pool.prefetch(get.items.map(\.key), in: call.namespace)
+    add(PendingGet(get, call, cause: .commits(tickets), since: loop.now()), call.id, on: loop)
   }
 
   /// Answers waiting GETs whose deadline has passed.
   func expireGets(_ now: Instant, on loop: isolated Loop) {
     for (id, get) in pendingGets where get.deadline <= now {
-      guard let namespace else { return }
-      remove(get, id)
-      finish(id, get, namespace, isLate: true, on: loop)
+      remove(id)
+      finish(get, isLate: true, on: loop)
       get.cancel(in: context.pool)
     }
   }
 
   /// Starts one wait per key that is in no tier; none if everything is there.
   private func wait(
-    for get: GetRequest, _ id: UInt64, _ namespace: Namespace, _ loop: isolated Loop
+    for get: GetRequest, _ call: Call, _ loop: isolated Loop
   ) throws(Refusal) -> [WaitTicket] {
     var tickets: [WaitTicket] = []
     let signal = LoopSignal(loop: loop, session: self)
+    let id = call.id
     for item in get.items {
       do {
-        let ticket = try context.pool.wait(for: item.key, in: namespace) {
+        let ticket = try context.pool.wait(for: item.key, in: call.namespace) {
           signal.raise { session, loop in session.recheck(id, on: loop) }
         }
         if let ticket { tickets.append(ticket) }
@@ -51,19 +47,16 @@ extension Session {
   }
 
   /// Reads what is only on disk, then answers; at once if nothing is.
-  private func read(
-    _ get: GetRequest, _ id: UInt64, _ namespace: Namespace, deadline: Instant,
-    on loop: isolated Loop
-  ) throws(Refusal) {
+  private func read(_ get: GetRequest, _ call: Call, on loop: isolated Loop) throws(Refusal) {
     let signal = LoopSignal(loop: loop, session: self)
-    let fetch = context.pool.fetch(get.items.map(\.key), in: namespace) {
+    let id = call.id
+    let fetch = context.pool.fetch(get.items.map(\.key), in: call.namespace) {
       signal.raise { session, loop in session.recheck(id, on: loop) }
     }
     guard let fetch, !fetch.isDone else {
-      return try answer(get, id, namespace, fetch: fetch, isLate: false, now: loop.now())
+      return try answer(get, call, fetch: fetch, isLate: false, on: loop)
     }
-    let cause = PendingGet.Cause.reads(fetch, since: loop.now())
-    add(PendingGet(request: get, deadline: deadline, cause: cause), id, on: loop)
+    add(PendingGet(get, call, cause: .reads(fetch), since: loop.now()), id, on: loop)
   }
 
   private func add(_ get: PendingGet, _ id: UInt64, on loop: isolated Loop) {
@@ -72,42 +65,41 @@ extension Session {
     loop.wake(at: get.deadline)
   }
 
-  private func remove(_ get: PendingGet, _ id: UInt64) {
+  private func remove(_ id: UInt64) {
     pendingGets[id] = nil
     context.counters.countWaiting(-1)
   }
 
   /// Something that a waiting GET misses was committed or read: go on once nothing is missing.
   private func recheck(_ id: UInt64, on loop: isolated Loop) {
-    guard let get = pendingGets[id], let namespace else { return }
+    guard let get = pendingGets[id], let namespace = member?.namespace else { return }
     switch get.cause {
     case .commits(let tickets):
       guard get.request.items.allSatisfy({ context.pool.contains($0.key, in: namespace) }) else {
         return
       }
-      remove(get, id)
+      remove(id)
       for ticket in tickets { context.pool.cancel(ticket) }
+      let call = get.ended(now: loop.now())
       do {
-        try read(get.request, id, namespace, deadline: get.deadline, on: loop)
+        try read(get.request, call, on: loop)
       } catch {
-        refuse(id, .get, error, now: loop.now())
+        refuse(call, error, now: loop.now())
       }
-    case .reads(let fetch, let start):
+    case .reads(let fetch):
       guard fetch.isDone else { return }
-      remove(get, id)
-      context.noteRead(fetch.readBytes, nanoseconds: loop.now().nanoseconds(since: start))
-      finish(id, get, namespace, isLate: false, on: loop)
+      remove(id)
+      context.noteRead(fetch.readBytes, nanoseconds: get.waited(now: loop.now()))
+      finish(get, isLate: false, on: loop)
     }
   }
 
-  private func finish(
-    _ id: UInt64, _ get: PendingGet, _ namespace: Namespace, isLate: Bool, on loop: isolated Loop
-  ) {
+  private func finish(_ get: PendingGet, isLate: Bool, on loop: isolated Loop) {
+    let call = get.ended(now: loop.now())
     do {
-      try answer(
-        get.request, id, namespace, fetch: get.fetch, isLate: isLate, now: loop.now())
+      try answer(get.request, call, fetch: get.fetch, isLate: isLate, on: loop)
     } catch {
-      refuse(id, .get, error, now: loop.now())
+      refuse(call, error, now: loop.now())
     }
   }
 
@@ -115,10 +107,10 @@ extension Session {
 
   /// Answers with what is there; `isLate` if the deadline has passed.
   private func answer(
-    _ get: GetRequest, _ id: UInt64, _ namespace: Namespace, fetch: Fetch?, isLate: Bool,
-    now: Instant
+    _ get: GetRequest, _ call: Call, fetch: Fetch?, isLate: Bool, on loop: isolated Loop
   ) throws(Refusal) {
-    var reply = GetReply(creditBytes: context.limits.creditBytes)
+    let namespace = call.namespace
+    var reply = GetReply(creditBytes: limits.creditBytes)
     for item in get.items {
       switch find(item.key, namespace, fetch) {
       case .miss(let cause):
@@ -134,9 +126,12 @@ extension Session {
         }
       }
     }
+    var call = call
+    call.bytes = reply.payloadBytes
+    try takeBytes(call.bytes, now: loop.now())
     reply.send(
-      over: link, id: id, frameBytesMax: context.limits.maxFramePayloadBytes, encoder: &encoder)
-    machine.answered(id, now: now)
+      over: link, id: call.id, frameBytesMax: limits.maxFramePayloadBytes, encoder: &encoder)
+    ended(call, .ok, now: loop.now())
   }
 
   /// What the fetch has is final; the rest is in RAM, nowhere, or not yet read.

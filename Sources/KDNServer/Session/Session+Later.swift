@@ -6,13 +6,11 @@ internal import KDNWire
 /// Requests that are answered when something on another thread is over.
 extension Session {
   /// PURGE: answered once no crash can bring back what it drops.
-  func purge(
-    _ request: PurgeRequest, _ id: UInt64, _ namespace: Namespace, deadline: Instant,
-    on loop: isolated Loop
-  ) {
-    let serial = answerLater(id, .purge, deadline: deadline, on: loop)
+  func purge(_ request: PurgeRequest, _ call: Call, on loop: isolated Loop) {
+    let id = call.id
+    let serial = answerLater(call, on: loop)
     let signal = LoopSignal(loop: loop, session: self)
-    context.pool.purge(PurgeScope(request.scope), in: namespace) { result in
+    context.pool.purge(PurgeScope(request.scope), in: call.namespace) { result in
       signal.raise { session, loop in
         let answer = result.map {
           Response.purge(PurgeResponse(objects: UInt64($0.objects), bytes: UInt64($0.bytes)))
@@ -25,13 +23,13 @@ extension Session {
   /// Answers with `response` once an object survives a loss of power; until then the credit of the
   /// transfer that is over stays taken.
   func makeDurable(
-    _ key: ObjectKey, _ id: UInt64, _ namespace: Namespace, response: Response,
-    ofTransfer transferID: UInt64? = nil, _ deadline: Instant, on loop: isolated Loop
+    _ key: ObjectKey, _ call: Call, response: Response, ofTransfer transferID: UInt64? = nil,
+    on loop: isolated Loop
   ) {
-    let serial = answerLater(
-      id, response.operation, deadline: deadline, transferID: transferID, on: loop)
+    let id = call.id
+    let serial = answerLater(call, transferID: transferID, on: loop)
     let signal = LoopSignal(loop: loop, session: self)
-    context.pool.makeDurable(key, in: namespace) { refusal in
+    context.pool.makeDurable(key, in: call.namespace) { refusal in
       signal.raise { session, loop in
         let answer: Result<Response, PoolRefusal> =
           refusal.map { .failure($0) } ?? .success(response)
@@ -42,10 +40,9 @@ extension Session {
 
   /// PIN and UNPIN: answered once a crash cannot undo them, or at once if no disk works: then they
   /// concern RAM alone.
-  func respondOnceSettled(
-    _ response: Response, _ id: UInt64, deadline: Instant, on loop: isolated Loop
-  ) {
-    let serial = answerLater(id, response.operation, deadline: deadline, on: loop)
+  func respondOnceSettled(_ response: Response, _ call: Call, on loop: isolated Loop) {
+    let id = call.id
+    let serial = answerLater(call, on: loop)
     let signal = LoopSignal(loop: loop, session: self)
     context.pool.settle { _ in
       signal.raise { session, loop in
@@ -64,13 +61,12 @@ extension Session {
   }
 
   private func answerLater(
-    _ id: UInt64, _ operation: Operation, deadline: Instant, transferID: UInt64? = nil,
-    on loop: isolated Loop
+    _ call: Call, transferID: UInt64? = nil, on loop: isolated Loop
   ) -> UInt64 {
     lastSerial += 1
-    pendingReplies[id] = PendingReply(
-      serial: lastSerial, operation: operation, deadline: deadline, transferID: transferID)
-    loop.wake(at: deadline)
+    pendingReplies[call.id] = PendingReply(
+      serial: lastSerial, call, since: loop.now(), transferID: transferID)
+    loop.wake(at: call.deadline)
     return lastSerial
   }
 
@@ -86,9 +82,10 @@ extension Session {
     guard let reply = pendingReplies[id], reply.serial == serial else { return }
     pendingReplies[id] = nil
     if let transfer = reply.transferID { machine.closeTransfer(transfer) }
+    let call = reply.ended(now: now)
     switch answer {
-    case .success(let response): respond(response, id, now: now)
-    case .failure(let refusal): refuse(id, reply.operation, refusal, now: now)
+    case .success(let response): respond(response, call, now: now)
+    case .failure(let refusal): refuse(call, refusal, now: now)
     }
   }
 }

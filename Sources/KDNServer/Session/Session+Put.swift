@@ -9,26 +9,26 @@ extension Session {
   /// With durability `disk` the answer that the object is present comes once it is durable, since
   /// the client may leave it at that.
   func begin(
-    _ begin: PutBeginRequest, _ id: UInt64, _ namespace: Namespace, deadline: Instant,
-    on loop: isolated Loop
+    _ begin: PutBeginRequest, _ call: Call, on loop: isolated Loop
   ) throws(Refusal) {
-    let response = try admit(begin, id, namespace, now: loop.now())
+    let response = try admit(begin, call, now: loop.now())
     guard begin.durability == .disk, case .present = response else {
-      return respond(.putBegin(response), id, now: loop.now())
+      return respond(.putBegin(response), call, now: loop.now())
     }
-    makeDurable(begin.key, id, namespace, response: .putBegin(response), deadline, on: loop)
+    makeDurable(begin.key, call, response: .putBegin(response), on: loop)
   }
 
   private func admit(
-    _ begin: PutBeginRequest, _ id: UInt64, _ namespace: Namespace, now: Instant
+    _ begin: PutBeginRequest, _ call: Call, now: Instant
   ) throws(Refusal) -> PutBeginResponse {
+    let id = call.id
     guard machine.openTransfer(id, bytes: begin.totalBytes) else {
       // Not even a place for its failure: data and COMMIT will find no such transfer.
       throw Refusal(
         .overCredit,
         FieldFault(
           "totalBytes", value: machine.openTransferBytes + begin.totalBytes,
-          limit: context.limits.creditBytes, "open transfers would exceed the credit"))
+          limit: limits.creditBytes, "open transfers would exceed the credit"))
     }
     let facts = StoreFacts(
       key: begin.key, parent: begin.parent, byteCount: begin.totalBytes,
@@ -36,8 +36,10 @@ extension Session {
       ttlMilliseconds: begin.ttlMilliseconds,
       recomputeMicroseconds: UInt64(begin.recomputeMicroseconds))
     do throws(Refusal) {
+      try takeRequest(now: now)
       if begin.durability == .disk { try checkDurability(of: begin) }
-      let answer = try reserve(facts, namespace)
+      try takeBytes(begin.totalBytes, now: now)
+      let answer = try reserve(facts, call.namespace)
       return open(answer, id, facts, isDurable: begin.durability == .disk, now)
     } catch {
       add(Transfer(facts: facts, failure: error, now: now), id)
@@ -49,15 +51,16 @@ extension Session {
   ///
   /// With durability `disk` the answer comes later.
   func commit(
-    _ commit: PutCommitRequest, _ id: UInt64, _ namespace: Namespace, deadline: Instant,
-    on loop: isolated Loop
+    _ commit: PutCommitRequest, _ call: Call, on loop: isolated Loop
   ) throws(Refusal) {
     guard let transfer = transfers[commit.transferID] else {
       throw .unknown("transferID", commit.transferID, "no such transfer on this connection")
     }
+    var call = call
+    call.bytes = transfer.receivedBytes
     let answer: PublishAnswer
     do throws(Refusal) {
-      answer = try end(transfer, commit.checksum, namespace)
+      answer = try end(transfer, commit.checksum, call.namespace)
     } catch {
       endTransfer(commit.transferID)
       throw error
@@ -67,12 +70,12 @@ extension Session {
     let response = PutCommitResponse(state: state, checksum: commit.checksum)
     guard transfer.isDurable else {
       endTransfer(commit.transferID)
-      return respond(.putCommit(response), id, now: loop.now())
+      return respond(.putCommit(response), call, now: loop.now())
     }
     forget(commit.transferID)
     makeDurable(
-      transfer.facts.key, id, namespace, response: .putCommit(response),
-      ofTransfer: commit.transferID, deadline, on: loop)
+      transfer.facts.key, call, response: .putCommit(response), ofTransfer: commit.transferID,
+      on: loop)
   }
 
   /// PUT_ABORT: the room goes back at once.
@@ -81,6 +84,20 @@ extension Session {
       throw .unknown("transferID", abort.transferID, "no such transfer on this connection")
     }
     endTransfer(abort.transferID)
+  }
+
+  /// Gives transfers up that have received nothing for too long; COMMIT tells.
+  func expireTransfers(_ now: Instant) {
+    let patience = UInt64(limits.reservationTimeoutMilliseconds)
+    for (id, transfer) in transfers
+    where now > transfer.lastProgress.advanced(milliseconds: patience) {
+      transfer.fail(
+        Refusal(
+          .deadline,
+          FieldFault(
+            "reservation", value: patience, limit: patience, "nothing arrived; given up")))
+      if payloadTransfer !== transfer { endTransfer(id) }
+    }
   }
 
   /// Forgets a transfer and gives its room and credit back.
@@ -106,6 +123,8 @@ extension Session {
       add(Transfer(facts: facts, isDurable: isDurable, reservation: reservation, now: now), id)
       return .reserved
     case .present(let checksum):
+      // Its bytes are counted if they come all the same.
+      member?.gate.refundBytes(facts.byteCount)
       add(Transfer(facts: facts, isDurable: isDurable, reservation: nil, now: now), id)
       return .present(checksum)
     }

@@ -14,8 +14,9 @@ extension Session {
 
   /// Reads until the socket is empty, the budget is spent or too much waits to be sent.
   func receive(on loop: isolated Loop) {
+    guard !closesWhenFlushed else { return drop(on: loop) }
     var budget = Self.readBudgetBytes
-    while budget > 0, !isClosed, !closesWhenFlushed {
+    while budget > 0, !isClosed, !closesWhenFlushed, refusal == nil {
       let reception =
         decoder.payloadRemaining > 0 ? receivePayload(on: loop) : receiveControl(on: loop)
       switch reception {
@@ -24,7 +25,19 @@ extension Session {
       case .ended: return close(on: loop)
       }
       guard handleFrames(on: loop) else { return }
-      if isDry || link.queuedBytes >= context.limits.creditBytes { return }
+      if isDry || link.queuedBytes >= limits.creditBytes { return }
+    }
+  }
+
+  /// Takes what still comes for a connection that is over, until the other side has ended it too.
+  private func drop(on loop: isolated Loop) {
+    var budget = Self.readBudgetBytes
+    while budget > 0 {
+      switch unsafe link.receive(into: loop.scratch) {
+      case .bytes(let count): budget -= count
+      case .wouldBlock: return
+      case .ended: return close(on: loop)
+      }
     }
   }
 
@@ -39,7 +52,7 @@ extension Session {
       rebasing: loop.scratch.prefix(min(count, loop.scratch.count)))
     let reception = unsafe link.receive(into: buffer)
     if case .bytes(let count) = reception {
-      isDry = count < buffer.count
+      isDry = count < buffer.count && link.handshake == .none
       unsafe append(buffer, count)
     }
     return reception
@@ -56,7 +69,7 @@ extension Session {
       rebasing: loop.scratch.prefix(isLast ? Self.putFrameBytes : 0))
     let reception = unsafe link.receive(into: room, then: control)
     guard case .bytes(let count) = reception else { return reception }
-    isDry = count < room.count + control.count
+    isDry = count < room.count + control.count && link.handshake == .none
     let payload = min(count, room.count)
     payloadTransfer?.received(payload, now: loop.now())
     decoder.payloadArrived(payload)
@@ -69,7 +82,7 @@ extension Session {
     let reception = unsafe link.receive(
       into: UnsafeMutableRawBufferPointer(rebasing: loop.scratch.prefix(wanted)))
     if case .bytes(let count) = reception {
-      isDry = count < wanted
+      isDry = count < wanted && link.handshake == .none
       decoder.payloadArrived(count)
     }
     return reception
@@ -83,7 +96,7 @@ extension Session {
   /// Handles all whole frames that have arrived; false if the session is ending.
   private func handleFrames(on loop: isolated Loop) -> Bool {
     do {
-      while !closesWhenFlushed {
+      while !closesWhenFlushed, !isClosed, refusal == nil {
         takeBufferedPayload(on: loop)
         guard let header = try decoder.nextFrame() else { break }
         handle(header, on: loop)
@@ -93,7 +106,7 @@ extension Session {
       goAway(.badRequest, error.fault)
     }
     refundBody()
-    return !closesWhenFlushed && !isClosed
+    return !closesWhenFlushed && !isClosed && refusal == nil
   }
 
   /// The front of a payload may have come along with its header: it moves to its place.
@@ -107,6 +120,29 @@ extension Session {
       let count = decoder.takeBufferedPayload(into: &target)
       guard count > 0 else { return }
       payloadTransfer?.received(count, now: loop.now())
+    }
+  }
+
+  /// Does what the machine makes of a frame.
+  private func handle(_ header: FrameHeader, on loop: isolated Loop) {
+    payloadTransfer = nil
+    let now = loop.now()
+    let action = machine.receive(
+      header, body: decoder.body, intact: decoder.bodyIsIntact, now: now)
+    switch action {
+    case .hello(let hello, let id): welcome(hello, id, now: now, on: loop)
+    case .execute(let request, let id, let deadline):
+      context.counters.countRequest()
+      execute(request, id, deadline: deadline, arrival: now, on: loop)
+    case .data(let data, let length):
+      payloadTransfer = transfers[data.transferID]
+      payloadTransfer?.expect(offset: data.offset, length: length, now: now)
+      // What was reserved was paid for at BEGIN.
+      if payloadTransfer?.isReceiving != true { member?.gate.chargeBytes(length, now: now) }
+    case .refuse(let id, let op, let status, let fault):
+      sendError(id, op, Refusal(status, fault), arrival: now, now: loop.now())
+    case .skip: break
+    case .goAway(let status, let fault): goAway(status, fault)
     }
   }
 }

@@ -5,28 +5,57 @@ internal import KDNWire
 
 extension Session {
   /// Carries out one request that the machine let through; some are answered later.
-  func execute(_ request: Request, _ id: UInt64, deadline: Instant, on loop: isolated Loop) {
-    guard let namespace else { preconditionFailure("a request came through before HELLO") }
-    let now = loop.now()
+  func execute(
+    _ request: Request, _ id: UInt64, deadline: Instant, arrival: Instant, on loop: isolated Loop
+  ) {
+    guard let member else { preconditionFailure("a request came through before HELLO") }
+    let call = Call(
+      request, id: id, namespace: member.namespace, deadline: deadline, arrival: arrival)
+    member.gate.counters.countRequest()
     do {
+      try checkRate(of: request, now: arrival)
       switch request {
-      case .get(let get): try self.get(get, id, namespace, deadline: deadline, on: loop)
-      case .putBegin(let begin):
-        try self.begin(begin, id, namespace, deadline: deadline, on: loop)
-      case .putCommit(let commit):
-        try self.commit(commit, id, namespace, deadline: deadline, on: loop)
+      case .get(let get): try self.get(get, call, on: loop)
+      case .putBegin(let begin): try self.begin(begin, call, on: loop)
+      case .putCommit(let commit): try self.commit(commit, call, on: loop)
       case .putAbort(let abort):
         try self.abort(abort)
-        respond(.putAbort, id, now: now)
-      case .purge(let purge): self.purge(purge, id, namespace, deadline: deadline, on: loop)
+        respond(.putAbort, call, now: loop.now())
+      case .purge(let purge): self.purge(purge, call, on: loop)
       case .pin, .unpin:
-        respondOnceSettled(try answer(request, namespace), id, deadline: deadline, on: loop)
-      default: respond(try answer(request, namespace), id, now: now)
+        respondOnceSettled(try answer(request, member.namespace), call, on: loop)
+      default: respond(try answer(request, member.namespace), call, now: loop.now())
       }
     } catch {
-      refuse(id, request.operation, error, now: now)
+      refuse(call, error, now: loop.now())
     }
   }
+
+  // MARK: Rates
+
+  /// Lets a request through if the tenant may ask so often; what gives something back always may.
+  private func checkRate(of request: Request, now: Instant) throws(Refusal) {
+    switch request {
+    case .putCommit, .putAbort, .release: member?.gate.chargeRequest(now: now)
+    // It asks when its transfer is open, so that COMMIT tells what went wrong.
+    case .putBegin: break
+    default: try takeRequest(now: now)
+    }
+  }
+
+  /// Counts a request against the tenant's rate.
+  func takeRequest(now: Instant) throws(Refusal) {
+    guard let excess = member?.gate.takeRequest(now: now) else { return }
+    throw Refusal(excess, "requestsPerSecond")
+  }
+
+  /// Counts payload against the tenant's rate; 0 bytes pass unless some are owed.
+  func takeBytes(_ count: Int, now: Instant) throws(Refusal) {
+    guard let excess = member?.gate.takeBytes(count, now: now) else { return }
+    throw Refusal(excess, "bytesPerSecond")
+  }
+
+  // MARK: Answers at once
 
   /// Answers what needs no transfer and no waiting.
   private func answer(_ request: Request, _ namespace: Namespace) throws(Refusal) -> Response {
@@ -54,14 +83,19 @@ extension Session {
     case .touch(let request):
       return .touch(TouchResponse(touched: pool.touch(request.keys, in: namespace)))
     case .pin(let request):
-      let pinned = pool.pin(
-        request.keys, ttlMilliseconds: request.ttlMilliseconds, in: namespace)
-      return .pin(PinResponse(changed: Bitmap(pinned)))
+      do {
+        let pinned = try pool.pin(
+          request.keys, ttlMilliseconds: request.ttlMilliseconds, in: namespace)
+        return .pin(PinResponse(changed: Bitmap(pinned)))
+      } catch {
+        throw Refusal(error)
+      }
     case .unpin(let request):
       return .unpin(PinResponse(changed: Bitmap(pool.unpin(request.keys, in: namespace))))
     case .prefetch(let request):
       let answer = pool.prefetch(request.keys, in: namespace)
       return .prefetch(PrefetchResponse(present: answer.present, started: answer.started))
+    case .document(let request): return .document(try answer(request, namespace))
     case .stats:
       let json = context.report.json(
         pool: pool, counters: context.counters, namespace: namespace)
@@ -103,8 +137,7 @@ extension Session {
   }
 
   private func leaseTime(_ wanted: UInt32) -> UInt64 {
-    let limits = context.limits
-    return wanted == 0
+    wanted == 0
       ? UInt64(limits.defaultLeaseMilliseconds)
       : min(UInt64(wanted), UInt64(limits.maxLeaseMilliseconds))
   }

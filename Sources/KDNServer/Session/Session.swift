@@ -11,12 +11,29 @@ internal import KDNWire
 final class Session: LoopMember {
   /// Charged for a connection that rests.
   static let restingBytes = 4 << 10
+  /// How long a connection that is over still reads, so that what it sent last arrives: closing a
+  /// socket with unread bytes throws away what waits on the other side.
+  static let farewellMilliseconds: UInt64 = 1000
+  /// How often it is asked whether the client may still be here.
+  static let passCheckMilliseconds: UInt64 = 400
 
   let context: ServerContext
+  /// The limits that held when the connection was accepted; HELLO tells them.
+  let limits: Limits
   let link: Link
   let owner: OwnerID
-  /// The namespace that HELLO bound the connection to.
-  private(set) var namespace: Namespace?
+  /// Where requests of this loop are counted.
+  let times: LoopTimes
+  private let linkCounter: LinkCounter
+  /// When HELLO, and a TLS handshake before it, must be complete.
+  let handshakeEnds: Instant
+  /// What HELLO made of the connection.
+  var member: Member?
+  /// A HELLO that is being refused; nothing is read meanwhile.
+  var refusal: PendingRefusal?
+  var nextPassCheck: Instant
+  /// The tenants at whose time that was asked last.
+  var seenTenants: UInt64
   var machine: SessionMachine
   var transfers: [UInt64: Transfer] = [:]
   var pendingGets: [UInt64: PendingGet] = [:]
@@ -32,10 +49,18 @@ final class Session: LoopMember {
   var payloadTransfer: Transfer?
   private var isReading = true
   private var isWriting = false
-  var isClosed = false
+  /// It is on its way back to bytes that the link has taken from the socket already.
+  private var isResuming = false
+  private(set) var isClosed = false
+  private var isServing = true
   /// The last read took less than there was room for: the socket is empty, no need to ask again.
   var isDry = false
+  /// Nothing more is taken from the client; what is queued goes out, then the connection ends.
   var closesWhenFlushed = false
+  /// Everything is out; when to stop waiting for the other side's end.
+  private var farewellEnds: Instant?
+  /// It is one of the few above the cap.
+  private var hasSurplusPlace = false
   private var chargedBytes = 0
   private var lastSentBytes: UInt64 = 0
   private var countedSentBytes: UInt64 = 0
@@ -43,48 +68,86 @@ final class Session: LoopMember {
   private var lastSendProgress: Instant
   private var ended: (() -> Void)?
 
-  /// Takes over an accepted socket.
-  init(owning number: Int32, context: ServerContext, now: Instant) {
+  /// Takes over a socket that the loop with this number has accepted; with `security`, for TLS.
+  init(
+    owning number: Int32, security: TLSServer? = nil, kind: LinkKind, loop: Int,
+    context: ServerContext, now: Instant
+  ) {
+    let limits = context.limits
     self.context = context
-    link = Link(owning: number)
+    self.limits = limits
+    link = Link(owning: number, security: security)
     owner = context.makeOwner()
-    machine = SessionMachine(limits: context.limits, acceptedAt: now)
+    times = context.operations[loop: loop]
+    linkCounter = context.links[kind]
+    handshakeEnds = now.advanced(milliseconds: UInt64(limits.handshakeTimeoutMilliseconds))
+    machine = SessionMachine(limits: limits, acceptedAt: now)
     decoder = FrameDecoder(
       maxBodyBytes: Limits.handshakeBodyBytesMax,
-      maxFramePayloadBytes: context.limits.maxFramePayloadBytes)
+      maxFramePayloadBytes: limits.maxFramePayloadBytes)
     lastSendProgress = now
+    nextPassCheck = now
+    seenTenants = context.admission.generation
+    linkCounter.opened()
   }
 
   /// Begins to serve on `loop`; `ended` is called once when the session is over.
   func start(on loop: isolated Loop, ended: @escaping () -> Void) {
     self.ended = ended
-    guard charge(Self.restingBytes) else {
-      return refuseConnection(.busy, "bufferBytes", limit: Self.restingBytes, on: loop)
+    guard watchLink(on: loop) else { return }
+    if !charge(Self.restingBytes) {
+      let limit = Self.restingBytes
+      goAway(.busy, FieldFault("bufferBytes", value: limit, limit: limit, "try again later"))
     }
+    flush(on: loop)
+  }
+
+  /// Only tells the client why it is not served; `ended` is called once when it knows.
+  func refuse(
+    _ status: Status, _ field: String, limit: Int, on loop: isolated Loop,
+    ended: @escaping () -> Void
+  ) {
+    self.ended = ended
+    goAway(status, FieldFault(field, value: limit, limit: limit, "try again later"))
+    // Above the cap only a few are seen off with care, so that the cap is one.
+    hasSurplusPlace = status == .tooManyConnections && context.admitSurplus()
+    guard hasSurplusPlace || status != .tooManyConnections else {
+      _ = link.flush()
+      return close(on: loop)
+    }
+    guard watchLink(on: loop) else { return }
+    flush(on: loop)
+  }
+
+  private func watchLink(on loop: isolated Loop) -> Bool {
     do {
       token = try loop.watch(link.number, for: self)
+      return true
     } catch {
       context.log.warning("a connection cannot be watched", metadata: ["error": "\(error)"])
       close(on: loop)
+      return false
     }
   }
 
-  /// Tells the client why it is not served, then closes.
-  func refuseConnection(_ status: Status, _ field: String, limit: Int, on loop: isolated Loop) {
-    goAway(status, FieldFault(field, value: limit, limit: limit, "try again later"))
-    _ = link.flush()
-    close(on: loop)
-  }
-
   func ready(readable: Bool, writable: Bool, on loop: isolated Loop) {
+    // Nothing is watched while a HELLO waits to be refused: the socket has broken.
+    if readable, refusal != nil { return close(on: loop) }
     if readable && isReading { receive(on: loop) }
     flush(on: loop)
   }
 
   func tick(now: Instant, on loop: isolated Loop) -> Instant {
+    guard !isClosed else { return .never }
+    if let end = farewellEnds, end <= now {
+      close(on: loop)
+      return .never
+    }
+    answerRefusal(now: now)
     expireTransfers(now)
     expireGets(now, on: loop)
     expireReplies(now)
+    if !closesWhenFlushed, !isStillAdmitted(now: now) { goAway(.unauthorised, nil) }
     if let fault = timeout(now) {
       context.counters.countTimeout()
       goAway(.deadline, fault)
@@ -95,15 +158,20 @@ final class Session: LoopMember {
     }
     return min(
       pendingGets.values.map(\.deadline).min() ?? .never,
-      pendingReplies.values.map(\.deadline).min() ?? .never)
+      pendingReplies.values.map(\.deadline).min() ?? .never,
+      refusal?.due ?? .never, farewellEnds ?? .never)
   }
 
   /// Goes away when what is in flight has been answered.
   func drain(on loop: isolated Loop) {
+    guard !isClosed, !closesWhenFlushed else { return }
+    refusal = nil
     machine.drain()
     goAway(.draining, nil, closing: false)
     flush(on: loop)
   }
+
+  // MARK: Sending and ending
 
   /// Sends what waits, adjusts what the loop watches, and closes where that was due.
   func flush(on loop: isolated Loop) {
@@ -111,20 +179,15 @@ final class Session: LoopMember {
     let isAlive = link.flush()
     countBytes()
     guard isAlive else { return close(on: loop) }
-    if link.queuedBytes == 0, closesWhenFlushed || machine.isDrained && transfers.isEmpty {
-      return close(on: loop)
-    }
+    let now = loop.now()
     if link.sentBytes != lastSentBytes || link.queuedBytes == 0 {
       lastSentBytes = link.sentBytes
-      lastSendProgress = loop.now()
+      lastSendProgress = now
     }
-    measure(loop.now())
-    let mayRead = !closesWhenFlushed && link.queuedBytes < context.limits.creditBytes
-    let mustWrite = link.queuedBytes > 0
-    guard mayRead != isReading || mustWrite != isWriting else { return }
-    loop.update(token, link.number, readable: mayRead, writable: mustWrite)
-    isReading = mayRead
-    isWriting = mustWrite
+    measure(now)
+    if machine.isDrained && transfers.isEmpty { closesWhenFlushed = true }
+    if closesWhenFlushed { sayFarewell(now, on: loop) }
+    watch(on: loop)
   }
 
   /// Ends the session: leases, reservations and waits of this connection end with it.
@@ -132,6 +195,30 @@ final class Session: LoopMember {
     guard !isClosed else { return }
     isClosed = true
     loop.unwatch(token, link.number)
+    endService()
+    context.pool.refundBuffers(chargedBytes)
+    chargedBytes = 0
+    countBytes()
+    if link.handshake != .none && link.handshake != .done { linkCounter.countHandshakeFailure() }
+    linkCounter.closed()
+    if hasSurplusPlace { context.surplusEnded() }
+    ended?()
+    ended = nil
+  }
+
+  /// Ends what the client began; once everything is out, tells it so and waits for its own end.
+  private func sayFarewell(_ now: Instant, on loop: isolated Loop) {
+    endService()
+    guard farewellEnds == nil, link.queuedBytes == 0 else { return }
+    link.finishSending()
+    let end = now.advanced(milliseconds: Self.farewellMilliseconds)
+    farewellEnds = end
+    loop.wake(at: end)
+  }
+
+  private func endService() {
+    guard isServing else { return }
+    isServing = false
     for get in pendingGets.values { get.cancel(in: context.pool) }
     context.counters.countWaiting(-pendingGets.count)
     context.counters.countTransfers(-transfers.count)
@@ -140,82 +227,42 @@ final class Session: LoopMember {
     transfers.removeAll()
     payloadTransfer = nil
     context.pool.ownerEnded(owner)
-    context.pool.refundBuffers(chargedBytes)
-    countBytes()
-    ended?()
-    ended = nil
+    member?.gate.leave()
   }
 
-  // MARK: Frames
-
-  /// Does what the machine makes of a frame.
-  func handle(_ header: FrameHeader, on loop: isolated Loop) {
-    payloadTransfer = nil
-    let action = machine.receive(
-      header, body: decoder.body, intact: decoder.bodyIsIntact, now: loop.now())
-    switch action {
-    case .hello(let hello, let id): welcome(hello, id, now: loop.now())
-    case .execute(let request, let id, let deadline):
-      context.counters.countRequest()
-      execute(request, id, deadline: deadline, on: loop)
-    case .data(let data, let length):
-      payloadTransfer = transfers[data.transferID]
-      payloadTransfer?.expect(offset: data.offset, length: length, now: loop.now())
-    case .refuse(let id, let op, let status, let fault):
-      sendError(id, op, Refusal(status, fault))
-    case .skip: break
-    case .goAway(let status, let fault): goAway(status, fault)
+  private func watch(on loop: isolated Loop) {
+    let hasRoom = closesWhenFlushed || link.queuedBytes < limits.creditBytes
+    let mayRead = refusal == nil && hasRoom
+    let mustWrite = link.wantsToWrite
+    if mayRead != isReading || mustWrite != isWriting {
+      loop.update(token, link.number, readable: mayRead, writable: mustWrite)
+      isReading = mayRead
+      isWriting = mustWrite
     }
+    if mayRead, link.hasBufferedInput { resume(on: loop) }
   }
 
-  private func welcome(_ hello: HelloRequest, _ id: UInt64, now: Instant) {
-    guard
-      let name = try? NamespaceName(hello.namespace),
-      context.authenticator.admits(name, token: hello.token),
-      let namespace = try? context.pool.namespace(name)
-    else {
-      context.counters.countUnauthorised()
-      context.log.notice(
-        "a client was not admitted", metadata: ["connection": "\(owner.number)"])
-      machine.refusedHello()
-      sendError(id, Operation.hello.rawValue, Refusal(.unauthorised))
-      closesWhenFlushed = true
-      return
+  /// Comes back to bytes of which no event will tell, after the others have had their turn.
+  private func resume(on loop: isolated Loop) {
+    guard !isResuming else { return }
+    isResuming = true
+    LoopSignal(loop: loop, session: self).raise { session, loop in
+      session.isResuming = false
+      if session.isReading { session.receive(on: loop) }
     }
-    self.namespace = namespace
-    machine.welcomed(limits: context.limits)
-    decoder.maxBodyBytes = context.limits.maxBodyBytes
-    send(
-      .hello(
-        HelloResponse(
-          limits: context.limits, links: [.tcp, .unix], namespaceGeneration: namespace.generation,
-          serverID: context.serverID, server: context.serverName)), id)
   }
 
   // MARK: Time and memory
 
   private func timeout(_ now: Instant) -> FieldFault? {
-    let stall = UInt64(context.limits.writeStallMilliseconds)
+    guard farewellEnds == nil else { return nil }
+    let stall = UInt64(limits.writeStallMilliseconds)
     if link.queuedBytes > 0, now > lastSendProgress.advanced(milliseconds: stall) {
       return FieldFault("writeStallMillis", value: stall, limit: stall, "nothing was taken")
     }
-    guard transfers.isEmpty, link.queuedBytes == 0, machine.timeout(now: now) != nil else {
-      return nil
-    }
-    return machine.timeoutFault
-  }
-
-  private func expireTransfers(_ now: Instant) {
-    let patience = UInt64(context.limits.reservationTimeoutMilliseconds)
-    for (id, transfer) in transfers
-    where now > transfer.lastProgress.advanced(milliseconds: patience) {
-      transfer.fail(
-        Refusal(
-          .deadline,
-          FieldFault(
-            "reservation", value: patience, limit: patience, "nothing arrived; given up")))
-      if payloadTransfer !== transfer { endTransfer(id) }
-    }
+    if link.handshake == .underWay, now >= handshakeEnds { return machine.timeoutFault }
+    let isIdle = !closesWhenFlushed && transfers.isEmpty && link.queuedBytes == 0
+    return isIdle && machine.timeout(now: now) != nil ? machine.timeoutFault : nil
   }
 
   private func measure(_ now: Instant) {
@@ -227,12 +274,20 @@ final class Session: LoopMember {
   }
 
   private func countBytes() {
-    context.counters.countSent(link.sentBytes - countedSentBytes)
-    context.counters.countReceived(link.receivedBytes - countedReceivedBytes)
+    let sent = link.sentBytes - countedSentBytes
+    let received = link.receivedBytes - countedReceivedBytes
+    guard sent > 0 || received > 0 else { return }
+    context.counters.countSent(sent)
+    context.counters.countReceived(received)
+    linkCounter.count(sent: sent)
+    linkCounter.count(received: received)
+    member?.gate.counters.countSent(sent)
+    member?.gate.counters.countReceived(received)
     countedSentBytes = link.sentBytes
     countedReceivedBytes = link.receivedBytes
   }
 
+  /// Charges the memory budget for `bytes` in all; false if they are not there.
   func charge(_ bytes: Int) -> Bool {
     guard bytes > chargedBytes else { return true }
     guard context.pool.chargeBuffers(bytes - chargedBytes) else { return false }
@@ -240,49 +295,11 @@ final class Session: LoopMember {
     return true
   }
 
+  /// Gives back what a body took that has been read.
   func refundBody() {
     guard chargedBytes > Self.restingBytes, decoder.wantedControlBytes <= Self.controlReadBytes
     else { return }
     context.pool.refundBuffers(chargedBytes - Self.restingBytes)
     chargedBytes = Self.restingBytes
-  }
-
-  // MARK: Answering
-
-  /// Says good-bye, and closes once that is out.
-  func goAway(_ status: Status, _ fault: FieldFault?, closing: Bool = true) {
-    var writer = ByteWriter(capacity: 192)
-    let retry: UInt32 = status == .busy || status == .tooManyConnections ? 1000 : 0
-    let body =
-      fault.map { ErrorBody($0, retryAfterMilliseconds: retry) }
-      ?? ErrorBody(retryAfterMilliseconds: retry)
-    encoder.goAway(status, body, to: &writer)
-    link.send(writer.bytes, isUrgent: true)
-    if closing { closesWhenFlushed = true }
-  }
-
-  /// Answers a request that is being executed with an error.
-  func refuse(_ id: UInt64, _ operation: Operation, _ refusal: Refusal, now: Instant) {
-    sendError(id, operation.rawValue, refusal)
-    machine.answered(id, now: now)
-  }
-
-  /// Answers a request that is being executed.
-  func respond(_ response: Response, _ id: UInt64, now: Instant) {
-    send(response, id)
-    machine.answered(id, now: now)
-  }
-
-  private func send(_ response: Response, _ id: UInt64) {
-    var writer = ByteWriter(capacity: 192)
-    encoder.response(response, id: id, to: &writer)
-    link.send(writer.bytes, isUrgent: true)
-  }
-
-  private func sendError(_ id: UInt64, _ op: UInt8, _ refusal: Refusal) {
-    context.counters.countError()
-    var writer = ByteWriter(capacity: 192)
-    encoder.error(op, id: id, refusal.status, refusal.body, to: &writer)
-    link.send(writer.bytes, isUrgent: true)
   }
 }

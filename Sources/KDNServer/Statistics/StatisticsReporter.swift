@@ -1,5 +1,3 @@
-internal import FoundationEssentials
-internal import Glibc
 internal import KDNControl
 internal import KDNCore
 internal import KDNMemory
@@ -7,45 +5,61 @@ internal import KDNPool
 internal import KDNTier
 
 /// Writes the answer of STATS: JSON with a versioned schema.
+///
+/// Whoever is alone, and everybody in the development namespace, sees the whole daemon; a tenant
+/// among others sees its own namespace and nothing that others could be guessed from.
 final class StatisticsReporter: Sendable {
-  /// Grows when a field changes its meaning or goes; new fields leave it as it is.
-  private static let schema = 1
   private let arena: Arena
   private let tier: DiskTier?
+  /// nil: all askers see all.
+  private let keeper: (any ConfigurationKeeping)?
   private let started = SystemClock().now()
 
-  init(arena: Arena, tier: DiskTier?) {
+  init(arena: Arena, tier: DiskTier?, keeper: (any ConfigurationKeeping)? = nil) {
     self.arena = arena
     self.tier = tier
+    self.keeper = keeper
   }
 
   /// The numbers now, as UTF-8 JSON; of other namespaces nothing is told.
   func json(pool: Pool, counters: ServerCounters, namespace: Namespace) -> String {
-    let encoder = JSONEncoder()
-    encoder.outputFormatting = [.sortedKeys]
-    encoder.keyEncodingStrategy = .convertToSnakeCase
-    let report = StatisticsReport(
-      schema: Self.schema, version: Version.text,
-      uptimeSeconds: Double(SystemClock().now().nanoseconds(since: started)) / 1e9,
-      process: OwnProcessReport.current(), memory: MemoryReport(arena),
-      pool: PoolReport(pool.statistics),
-      namespace: OwnNamespaceReport(namespace, pool.statistics),
-      connections: counters.snapshot,
-      disk: tier.map { DiskReport($0.statistics, pool.writeBehind) })
-    do {
-      return String(decoding: try encoder.encode(report), as: UTF8.self)
-    } catch {
-      preconditionFailure("numbers could not be written as JSON: \(error)")
+    let own = OwnNamespaceReport(pool.share(of: namespace))
+    guard seesAll(namespace.name) else {
+      return text(
+        TenantStatistics(
+          schema: DaemonReport.schemaNow, version: Version.text, uptimeSeconds: uptimeSeconds,
+          namespace: own))
     }
+    let statistics = pool.statistics
+    return text(
+      DaemonStatistics(
+        schema: DaemonReport.schemaNow, version: Version.text, uptimeSeconds: uptimeSeconds,
+        process: .own(), memory: MemoryReport(arena), pool: PoolReport(statistics),
+        namespace: own, connections: counters.snapshot,
+        disk: tier.map { DiskReport($0.statistics, statistics.writeBehind) }))
+  }
+
+  private var uptimeSeconds: Double {
+    Double(SystemClock().now().nanoseconds(since: started)) / 1e9
+  }
+
+  /// Looked up each time: tenants come and go while the daemon runs.
+  private func seesAll(_ name: NamespaceName) -> Bool {
+    guard let keeper else { return true }
+    return keeper.isDevelopment(name) || keeper.limits().count <= 1
+  }
+
+  private func text(_ value: some Encodable) -> String {
+    String(decoding: ControlJSON.encode(value), as: UTF8.self)
   }
 }
 
 /// All of STATS.
-private struct StatisticsReport: Codable {
+private struct DaemonStatistics: Encodable {
   let schema: Int
   let version: String
   let uptimeSeconds: Double
-  let process: OwnProcessReport
+  let process: ProcessReport
   let memory: MemoryReport
   let pool: PoolReport
   let namespace: OwnNamespaceReport
@@ -53,34 +67,37 @@ private struct StatisticsReport: Codable {
   let disk: DiskReport?
 }
 
-/// What the process has used.
-private struct OwnProcessReport: Codable {
-  let pid: Int32
-  let cpuSeconds: Double
-  let residentBytesMax: Int
-
-  static func current() -> OwnProcessReport {
-    var usage = rusage()
-    unsafe getrusage(__rusage_who_t(RUSAGE_SELF.rawValue), &usage)
-    let user = Double(usage.ru_utime.tv_sec) + Double(usage.ru_utime.tv_usec) / 1e6
-    let system = Double(usage.ru_stime.tv_sec) + Double(usage.ru_stime.tv_usec) / 1e6
-    return OwnProcessReport(
-      pid: getpid(), cpuSeconds: user + system, residentBytesMax: usage.ru_maxrss << 10)
-  }
+/// What a tenant among others may know.
+private struct TenantStatistics: Encodable {
+  let schema: Int
+  let version: String
+  let uptimeSeconds: Double
+  let namespace: OwnNamespaceReport
 }
 
-/// The part of STATS that speaks of the asker's own namespace.
-private struct OwnNamespaceReport: Codable {
-  let name: String
+/// The part of STATS that speaks of the asker's own namespace: `NamespaceReport` and, beside it,
+/// the names that schema 1 began with.
+private struct OwnNamespaceReport: Encodable {
+  /// Objects in RAM.
   let objects: Int
+  /// Their bytes, reservations not included.
   let bytes: Int
-  let generation: UInt64
+  let report: NamespaceReport
 
-  init(_ namespace: Namespace, _ statistics: PoolStatistics) {
-    let share = statistics.namespaces.first { $0.name == namespace.name }
-    name = namespace.name.text
-    objects = share?.objects ?? 0
-    bytes = share?.bytes ?? 0
-    generation = namespace.generation
+  init(_ share: PoolStatistics.NamespaceShare) {
+    objects = share.objects
+    bytes = share.bytes
+    report = NamespaceReport(share)
+  }
+
+  private enum CodingKeys: String, CodingKey {
+    case objects, bytes
+  }
+
+  func encode(to encoder: any Encoder) throws {
+    try report.encode(to: encoder)
+    var container = encoder.container(keyedBy: CodingKeys.self)
+    try container.encode(objects, forKey: .objects)
+    try container.encode(bytes, forKey: .bytes)
   }
 }

@@ -26,15 +26,18 @@ package struct LogCheck {
   /// Checks everything in `storage`; without `readsPayloads` only what a start reads: journals,
   /// headers, trailers, footers, and unsealed segments.
   ///
-  /// `nowMilliseconds`: the wall clock, which decides whose TTL is over.
+  /// `nowMilliseconds`: the wall clock, which decides whose TTL is over. `progress` is told how
+  /// many bytes of segments are behind, and of how many: after each record that is read, at least
+  /// after each segment.
   ///
   /// - Throws: `notOurs`, `format` or `device` if not even the superblock can be read.
   package static func report(
-    on storage: any BlockDirectory, readsPayloads: Bool, nowMilliseconds: UInt64
+    on storage: any BlockDirectory, readsPayloads: Bool, nowMilliseconds: UInt64,
+    progress: (_ doneBytes: Int, _ totalBytes: Int) -> Void = { _, _ in }
   ) throws(CheckFault) -> CheckReport {
     var check = try Self(
       LogReader(storage), readsPayloads: readsPayloads, nowMilliseconds: nowMilliseconds)
-    check.run()
+    check.run(progress)
     return check.report
   }
 
@@ -45,7 +48,7 @@ package struct LogCheck {
     report = CheckReport(reader.superblock)
   }
 
-  private mutating func run() {
+  private mutating func run(_ progress: (_ doneBytes: Int, _ totalBytes: Int) -> Void) {
     let ours = reader.files.filter {
       DirectoryLayout.isOurs($0.key) || $0.key == FileDirectory.lockName
     }
@@ -53,8 +56,16 @@ package struct LogCheck {
     report.totals.fileBytes = ours.values.reduce(0, +)
     let isDistrusted = readJournal()
     if let finding = reader.checkpointFinding() { report.notes.append(finding) }
-    for name in reader.segments {
-      take(reader.segment(name, readsPayloads: readsPayloads), isDistrusted: isDistrusted)
+    let segments = reader.segments
+    let total = segments.reduce(0) { $0 + (reader.files[$1] ?? 0) }
+    var done = 0
+    for name in segments {
+      let segment = reader.segment(name, readsPayloads: readsPayloads) { part in
+        progress(done + part, total)
+      }
+      take(segment, isDistrusted: isDistrusted)
+      done += reader.files[name] ?? 0
+      progress(done, total)
     }
     listLive()
     listDamages()

@@ -54,8 +54,12 @@ package struct LogReader: Sendable {
 
   /// Reads one segment; `readsPayloads`: with the bytes of all objects, compared with their
   /// checksums.
-  func segment(_ name: String, readsPayloads: Bool) -> SegmentSurvey {
-    SegmentSurvey(name, self, readsPayloads: readsPayloads)
+  ///
+  /// `progress` is told how many of its bytes are behind.
+  func segment(
+    _ name: String, readsPayloads: Bool, progress: (_ doneBytes: Int) -> Void
+  ) -> SegmentSurvey {
+    SegmentSurvey(name, self, readsPayloads: readsPayloads, progress: progress)
   }
 
   /// What is wrong with the checkpoint, if there is one.

@@ -27,7 +27,9 @@ struct SegmentSurvey: Sendable {
   private(set) var tornRecords = 0
   private(set) var payloadsChecked = 0
 
-  init(_ name: String, _ reader: LogReader, readsPayloads: Bool) {
+  init(
+    _ name: String, _ reader: LogReader, readsPayloads: Bool, progress: (_ doneBytes: Int) -> Void
+  ) {
     self.name = name
     let byteCount = reader.files[name] ?? 0
     let expected = reader.superblock.segmentBytes
@@ -44,10 +46,10 @@ struct SegmentSurvey: Sendable {
       self.header = header
       if header.segmentBytes == byteCount, try readFooter(file, header) {
         state = .sealed
-        if readsPayloads { checkRecords(file, header) }
+        if readsPayloads { checkRecords(file, header, progress) }
       } else {
         state = .unsealed
-        try scan(file, header)
+        try scan(file, header, progress)
       }
     } catch {
       state = .unusable
@@ -166,20 +168,25 @@ struct SegmentSurvey: Sendable {
 
   // MARK: Records
 
-  private mutating func checkRecords(_ file: any BlockFile, _ header: SegmentHeader) {
+  private mutating func checkRecords(
+    _ file: any BlockFile, _ header: SegmentHeader, _ progress: (_ doneBytes: Int) -> Void
+  ) {
     for record in records {
       do throws(DiskError) {
         damages[record.blockIndex] = try RecordReader(file).problem(of: record, nonce: header.nonce)
       } catch {
         damages[record.blockIndex] = .unreadable(error)
       }
+      progress(record.blocks.upperBound * diskBlockBytes)
     }
     payloadsChecked = records.count
   }
 
   /// Looks at every block for the beginning of a record of this life, and believes those whose
   /// bytes have their checksum.
-  private mutating func scan(_ file: any BlockFile, _ header: SegmentHeader) throws(DiskError) {
+  private mutating func scan(
+    _ file: any BlockFile, _ header: SegmentHeader, _ progress: (_ doneBytes: Int) -> Void
+  ) throws(DiskError) {
     let blockCount = file.byteCount / diskBlockBytes
     var window = BlockWindow(file)
     var block = 1
@@ -201,6 +208,7 @@ struct SegmentSurvey: Sendable {
       payloadsChecked += 1
       records.append(record)
       block = record.blocks.upperBound
+      progress(block * diskBlockBytes)
     }
   }
 

@@ -10,6 +10,7 @@ struct DiskCounters: Sendable {
   var reinsertedBytes: UInt64 = 0
   var reclaimedSegments: UInt64 = 0
   var dropped: UInt64 = 0
+  var droppedForQuota: UInt64 = 0
   var corrupt: UInt64 = 0
   var recoveredRecords = 0
   var recoveryDropped = 0
@@ -72,8 +73,10 @@ package struct DiskStatistics: Sendable, Equatable {
   package var reinsertedBytes: UInt64
   /// Segments begun anew.
   package var reclaimedSegments: UInt64
-  /// Objects dropped by reclaiming and by faults.
+  /// Objects dropped by reclaiming, by faults and for quotas.
   package var dropped: UInt64
+  /// Those of them dropped for their tenants' quotas.
+  package var droppedForQuota: UInt64
   /// Objects dropped because their bytes were not those that were stored.
   package var corrupt: UInt64
   /// Purged names that the journals still remember.
@@ -96,8 +99,9 @@ extension LogState {
       writtenBytes: counters.writtenBytes, syncs: counters.syncs,
       reinserted: counters.reinserted, reinsertedBytes: counters.reinsertedBytes,
       reclaimedSegments: counters.reclaimedSegments, dropped: counters.dropped,
-      corrupt: counters.corrupt, tombstones: tenants.tombstoneCount,
-      recoveredRecords: counters.recoveredRecords, recoveryDropped: counters.recoveryDropped,
+      droppedForQuota: counters.droppedForQuota, corrupt: counters.corrupt,
+      tombstones: tenants.tombstoneCount, recoveredRecords: counters.recoveredRecords,
+      recoveryDropped: counters.recoveryDropped,
       recoveryMilliseconds: counters.recoveryMilliseconds)
   }
 }

@@ -25,7 +25,8 @@ extension DiskTier: Tier {
       return .held(
         HeldFacts(
           byteCount: entry.byteCount, checksum: entry.checksum,
-          isDurable: entry.stage == .durable && state.isJournalDurable))
+          isDurable: entry.stage == .durable && state.isJournalDurable,
+          isPinned: entry.isPinned))
     }
   }
 
@@ -102,16 +103,6 @@ extension DiskTier: Tier {
   ) {
     change { state, _, wall in
       state.purge(scope, in: namespace, counted: counted, wall: wall, completion: completion)
-    }
-  }
-
-  package func pin(
-    _ key: ObjectKey, in namespace: NamespaceName, milliseconds: UInt64
-  ) -> Bool {
-    change { state, _, wall in
-      guard let key = state.known(key, namespace) else { return false }
-      let (end, isOver) = wall.addingReportingOverflow(milliseconds)
-      return state.pin(key, namespace, until: isOver ? .max : end, wall: wall)
     }
   }
 

@@ -76,46 +76,4 @@ extension LogState {
       completion(isDurable ? .success(sum) : .failure(.busy))
     }
   }
-
-  // MARK: Pins and holds
-
-  /// Pins a record that is here; false if it is not, or if too much is pinned.
-  mutating func pin(
-    _ key: DiskKey, _ namespace: NamespaceName, until end: UInt64, wall: UInt64
-  ) -> Bool {
-    guard let entry = live(key, wall: wall) else { return false }
-    let known = tenants.pins[key]
-    if known == nil {
-      guard pinnedBytes + entry.byteCount <= capacityBytes / 4 else { return false }
-      pinnedBytes += entry.byteCount
-    }
-    guard end > known ?? 0 else { return true }
-    remember([.pinned(namespace, key.key, endMilliseconds: end)])
-    return true
-  }
-
-  /// Ends a pin.
-  mutating func unpin(_ key: DiskKey, _ namespace: NamespaceName) -> Bool {
-    guard tenants.pins[key] != nil else { return false }
-    pinnedBytes -= index[key]?.byteCount ?? 0
-    remember([.unpinned(namespace, key.key)])
-    return true
-  }
-
-  /// Keeps a record from being reclaimed until `end`; false if it is not here, or too much is held.
-  mutating func hold(_ key: DiskKey, until end: Instant, wall: UInt64) -> Bool {
-    guard let entry = live(key, wall: wall) else { return false }
-    if let known = holds[key] {
-      holds[key] = max(known, end)
-      return true
-    }
-    guard heldBytes + entry.byteCount <= capacityBytes / 4 else { return false }
-    heldBytes += entry.byteCount
-    holds[key] = end
-    return true
-  }
-
-  private var capacityBytes: Int {
-    directories.filter { $0.phase != .lost }.reduce(0) { $0 + $1.capacityBytes }
-  }
 }

@@ -84,7 +84,8 @@ extension LogState {
     let place = RecordPlace(
       directory: UInt16(directory), slot: UInt32(slot), block: UInt32(record.blockIndex))
     var entry = IndexEntry(
-      record.facts, place: place, sequence: record.sequence, stage: stage)
+      record.facts, place: place, sequence: record.sequence, stage: stage,
+      isPinned: tenants.pins[key] != nil)
     guard
       !tenants.isDead(key, generation: entry.generation, sequence: entry.sequence),
       entry.generation <= tenants.generation(of: key.namespace),
@@ -98,7 +99,6 @@ extension LogState {
     drop(key)
     index.insert(key, entry)
     count(entry, +1)
-    if tenants.pins[key] != nil { pinnedBytes += entry.byteCount }
   }
 
   private mutating func recovered(_ directory: Int, now: Instant) {
@@ -120,6 +120,8 @@ extension LogState {
   /// Begins to serve once all directories are known.
   private mutating func endRecovery(now: Instant, wall: UInt64) {
     guard !isReady, directories.allSatisfy({ $0.phase != .recovering }) else { return }
+    // Before segments are sorted: one of which nothing is left is free at once.
+    while shrink() {}
     for directory in directories.indices {
       sortSegments(directory)
       guard directories[directory].isTooSmall else { continue }

@@ -21,15 +21,21 @@ extension LogState {
     guard let directory = leastLoaded(for: facts.byteCount) else {
       return finish { completion(.failure(.failed)) }
     }
+    drop(key)
+    if let refusal = makeRoom(for: facts.byteCount, in: key.namespace, wall: wall) {
+      return finish { completion(.failure(refusal)) }
+    }
     var write = PendingWrite(
       key: key, facts: facts, source: .object(bytes), directory: directory,
       isPaged: facts.byteCount >= PendingWrite.pagedBytesMin)
     if isDurable { write.whenDurable = [completion] } else { write.whenWritten = [completion] }
     let sequence = takeSequence()
-    drop(key)
     let place = RecordPlace(directory: UInt16(directory), slot: 0, block: 0)
-    index.insert(key, IndexEntry(facts, place: place, sequence: sequence, stage: .writing))
-    if tenants.pins[key] != nil { pinnedBytes += facts.byteCount }
+    index.insert(
+      key,
+      IndexEntry(
+        facts, place: place, sequence: sequence, stage: .writing,
+        isPinned: isPinned(key, byteCount: facts.byteCount)))
     enqueue(sequence, write)
     pump(directory, now: now)
   }

@@ -19,8 +19,8 @@ struct LogState: Sendable {
   var worksUnderWay = 0
   /// Until when, in this run, records are kept from being reclaimed.
   var holds: [DiskKey: Instant] = [:]
-  var heldBytes = 0
-  var pinnedBytes = 0
+  /// Quotas, by the tenant's number; those without any are not here.
+  var limits: [UInt32: TenantLimits] = [:]
   var tickets: [UInt64: JournalTicket] = [:]
   var nextTicket: UInt64 = 1
   /// Something was taken in that no journal has, or will have in this run.
@@ -63,8 +63,7 @@ struct LogState: Sendable {
   mutating func drop(_ key: DiskKey) {
     guard let entry = index.remove(key) else { return }
     if entry.stage != .writing { count(entry, -1) }
-    if holds.removeValue(forKey: key) != nil { heldBytes -= entry.byteCount }
-    if tenants.pins[key] != nil { pinnedBytes -= entry.byteCount }
+    holds[key] = nil
   }
 
   /// Puts a record, which can be read, into the census of its directory, or takes it out.
@@ -97,21 +96,24 @@ struct LogState: Sendable {
   mutating func tick(now: Instant, wall: UInt64) {
     for (key, end) in holds where end <= now {
       holds[key] = nil
-      heldBytes -= index[key]?.byteCount ?? 0
+      index.setHeld(key, false)
     }
+    index.expire(by: wall, most: Self.expiriesPerTick)
     endPins(wall: wall)
+    if isReady { shrink() }
     for directory in directories.indices {
       directories[directory].spared = []
       pump(directory, now: now)
     }
   }
 
+  /// TTLs that are noticed to be over at once.
+  private static let expiriesPerTick = 4096
+
   private mutating func endPins(wall: UInt64) {
-    guard isReady, !tenants.pins.isEmpty else { return }
-    let before = tenants.pins
-    tenants.endPins(by: wall) { [index] in index[$0] == nil }
-    for key in before.keys where tenants.pins[key] == nil {
-      pinnedBytes -= index[key]?.byteCount ?? 0
+    guard isReady else { return }
+    for key in tenants.endPins(by: wall, isGone: { index[$0] == nil }) {
+      index.setPinned(key, false)
     }
   }
 }

@@ -126,9 +126,12 @@ struct Tenants: Sendable {
   }
 
   /// Ends pins that are over at `now` (wall clock), and those that `isGone` says have no object.
-  mutating func endPins(by now: UInt64, isGone: (DiskKey) -> Bool) {
-    guard pins.contains(where: { $0.value <= now || isGone($0.key) }) else { return }
-    pins = pins.filter { $0.value > now && !isGone($0.key) }
+  ///
+  /// - Returns: their names.
+  mutating func endPins(by now: UInt64, isGone: (DiskKey) -> Bool) -> [DiskKey] {
+    let ended = pins.filter { $0.value <= now || isGone($0.key) }.map(\.key)
+    for key in ended { pins[key] = nil }
+    return ended
   }
 
   /// Forgets purges that no record on any device can fall under any more: all have a sequence of

@@ -6,7 +6,7 @@ package import KDNCore
 /// object of more than a day's worth is never let through.
 package struct WriteBudget: Sendable {
   /// Bytes per day; 0 is no limit.
-  package let bytesPerDay: Int
+  package private(set) var bytesPerDay: Int
   /// Bytes times nanoseconds of a day, so that no fraction is ever lost.
   private var level: UInt128
   private var lastRefill = Instant(nanoseconds: 0)
@@ -31,6 +31,17 @@ package struct WriteBudget: Sendable {
     guard cost <= level else { return false }
     level -= cost
     return true
+  }
+
+  /// Goes on with another budget; what is left of the day's is kept, as far as the new one goes.
+  ///
+  /// `bytesPerDay` must not be negative. Where there was no limit the new budget begins full.
+  package mutating func change(bytesPerDay new: Int, now: Instant) {
+    precondition(new >= 0, "a budget is never negative")
+    refill(now: now)
+    let most = UInt128(new) * Self.nanosecondsPerDay
+    level = bytesPerDay == 0 ? most : min(level, most)
+    bytesPerDay = new
   }
 
   private mutating func refill(now: Instant) {

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from kdn.aio import AsyncClient, AsyncLease
 from kdn.client import Client, Lease
+from kdn.documents import Document, DocumentListing, Resolved
 from kdn.errors import (
     ConnectionLost,
     CorruptPayload,
@@ -48,6 +49,8 @@ __all__ = [
     "CorruptPayload",
     "Counters",
     "DeadlineExceeded",
+    "Document",
+    "DocumentListing",
     "FieldError",
     "Get",
     "GetResult",
@@ -66,6 +69,7 @@ __all__ = [
     "Purged",
     "Put",
     "PutResult",
+    "Resolved",
     "RoPE",
     "ServerError",
     "Status",

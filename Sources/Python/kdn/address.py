@@ -1,4 +1,4 @@
-"""Where a server listens: `host:port`, `[v6]:port`, or `unix:///path`."""
+"""Where a server listens: `host:port`, `[v6]:port`, `tls://host:port`, or `unix:///path`."""
 
 from __future__ import annotations
 
@@ -12,26 +12,30 @@ DEFAULT_PORT = 9440
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """A parsed address: `path` for a Unix socket, else host and port."""
+    """A parsed address: `path` for a Unix socket, else host and port, inside TLS or not."""
 
     host: str = ""
     port: int = 0
     path: str = ""
+    tls: bool = False
 
     @staticmethod
     def parse(text: str) -> Address:
-        """Raises FieldError for anything but the three forms."""
+        """Raises FieldError for anything but the four forms."""
         if text.startswith("unix://"):
             path = text[len("unix://") :]
             if not path.startswith("/"):
                 raise FieldError("address", text, "unix:// and an absolute path")
             return Address(path=path)
-        host, separator, port = text.rpartition(":")
+        tls = text.startswith("tls://")
+        place = text[len("tls://") :] if tls else text
+        host, separator, port = place.rpartition(":")
         if not separator or (":" in host and not host.startswith("[")):
-            host, port = text, str(DEFAULT_PORT)
+            host, port = place, str(DEFAULT_PORT)
         if not host or not port.isascii() or not port.isdigit() or not 1 <= int(port) <= 65535:
-            raise FieldError("address", text, "host:port, [v6]:port or unix:///path")
-        return Address(host=host.strip("[]"), port=int(port))
+            forms = "host:port, [v6]:port, tls://host:port or unix:///path"
+            raise FieldError("address", text, forms)
+        return Address(host=host.strip("[]"), port=int(port), tls=tls)
 
     def make_socket(self) -> socket.socket:
         """A Unix socket that is not connected yet; TCP needs resolving first."""

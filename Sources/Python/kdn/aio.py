@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 from kdn import operations
 from kdn.aio_connection import AsyncConnection
 from kdn.base import ClientBase
+from kdn.documents import Document, DocumentListing, Resolved
 from kdn.errors import ConnectionLost, DeadlineExceeded, FieldError, KDNError, ServerError
 from kdn.keys import Key, Part
 from kdn.layouts import Layout
@@ -70,9 +71,13 @@ class AsyncClient(ClientBase):
         connect_timeout: float = 3.0,
         verify: bool = True,
         on_error: str = "raise",
+        ca: str | None = None,
+        certificate: str | None = None,
+        key: str | None = None,
     ) -> None:
         super().__init__(
-            address, namespace, token, streams, timeout, connect_timeout, verify, on_error
+            address, namespace, token, streams, timeout, connect_timeout, verify, on_error,
+            ca, certificate, key,
         )
         self._connections: list[AsyncConnection] = []
         self._dialling: list[asyncio.Future[AsyncConnection]] = []
@@ -191,6 +196,24 @@ class AsyncClient(ClientBase):
         """Removes keys, all that builds on chunk hashes, layouts, or the whole namespace."""
         return await self._call(operations.purge(keys, prefixes, layouts, namespace), timeout)
 
+    async def publish_document(self, document: Document, timeout: float | None = None) -> int:
+        """Makes a name stand for a text; returns the epoch. Its layout must be registered."""
+        return await self._call(operations.publish_document(document), timeout)
+
+    async def resolve_document(self, name: str, timeout: float | None = None) -> Resolved:
+        """What a name stands for; ServerError NOT_FOUND if it stands for nothing."""
+        return await self._call(operations.resolve_document(name), timeout)
+
+    async def list_documents(
+        self, after: str = "", limit: int = 1000, timeout: float | None = None
+    ) -> list[DocumentListing]:
+        """Names behind `after` in the order of their bytes."""
+        return await self._call(operations.list_documents(after, limit), timeout)
+
+    async def retire_document(self, name: str, timeout: float | None = None) -> int:
+        """Forgets a name; its chunks stay."""
+        return await self._call(operations.retire_document(name), timeout)
+
     async def stats(self, timeout: float | None = None) -> dict[str, Any]:
         """The server's numbers for this namespace."""
         return await self._call(operations.stats(), timeout)
@@ -295,7 +318,7 @@ class AsyncClient(ClientBase):
         layouts, limit = self._before_dial(float("inf"))
         try:
             connection = await AsyncConnection.dial(
-                self._address, self._namespace, self._token, layouts, limit
+                self._address, self._namespace, self._token, layouts, limit, self._security
             )
         except KDNError as error:
             raise self._dial_failed(error, early=True) from error

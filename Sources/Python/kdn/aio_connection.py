@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import ssl
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -14,6 +15,7 @@ from kdn.connection import AGENT
 from kdn.errors import ConnectionLost, DeadlineExceeded, KDNError
 from kdn.jobs import Job, SimpleJob
 from kdn.layouts import Layout
+from kdn.secure import SecureSocket, wrap
 from kdn.session import Session
 from kdn.wire import Limits, Op
 
@@ -28,9 +30,10 @@ class AsyncConnection:
     what is still to come for it is received and dropped.
     """
 
-    def __init__(self, sock: socket.socket) -> None:
+    def __init__(self, sock: socket.socket | SecureSocket) -> None:
         sock.setblocking(False)
         self._socket = sock
+        self._secure = sock if isinstance(sock, SecureSocket) else None
         self._session = Session()
         self._loop = asyncio.get_running_loop()
         self._writing = False
@@ -45,9 +48,10 @@ class AsyncConnection:
         token: str,
         layouts: Sequence[Layout],
         deadline: float,
+        security: ssl.SSLContext | None = None,
     ) -> AsyncConnection:
         """Connects, says HELLO, registers `layouts`; raises what Connection.dial raises."""
-        connection = AsyncConnection(await _connected_socket(address, deadline))
+        connection = AsyncConnection(await _connected_socket(address, deadline, security))
         hello = SimpleJob(
             Op.HELLO, bodies.encode_hello(namespace, token, AGENT), bodies.decode_hello, deadline
         )
@@ -167,6 +171,13 @@ class AsyncConnection:
             self._fail(ConnectionLost(f"connection broke: {error}"))
         # A reply may have given back credit that a queued job waits for.
         self._flush()
+        if not self.closed and self._secure is not None and self._secure.buffered_bytes() > 0:
+            # It was others' turn; no poll tells of what is inside TLS already.
+            self._loop.call_soon(self._on_readable_again)
+
+    def _on_readable_again(self) -> None:
+        if not self.closed:
+            self._on_readable()
 
     def _flush(self) -> None:
         """Sends until there is nothing to send, the socket is full, or it is others' turn."""
@@ -199,15 +210,61 @@ class AsyncConnection:
             self._loop.remove_writer(self._socket)
 
 
-async def _connected_socket(address: Address, deadline: float) -> socket.socket:
+async def _connected_socket(
+    address: Address, deadline: float, security: ssl.SSLContext | None
+) -> socket.socket | SecureSocket:
+    async def connect() -> socket.socket | SecureSocket:
+        sock = await _connect_any(address)
+        return sock if security is None else await _secured(sock, security, address)
+
     try:
-        return await asyncio.wait_for(
-            _connect_any(address), max(0.0, deadline - time.monotonic())
-        )
+        return await asyncio.wait_for(connect(), max(0.0, deadline - time.monotonic()))
     except asyncio.TimeoutError as error:
         raise DeadlineExceeded("connecting took too long") from error
-    except OSError as error:
+    except (OSError, ValueError) as error:
         raise ConnectionLost(f"cannot connect: {error}") from error
+
+
+async def _secured(
+    sock: socket.socket, security: ssl.SSLContext, address: Address
+) -> SecureSocket:
+    """Agrees on keys, as the socket becomes ready for it."""
+    secured = sock
+    try:
+        secured = handshaking = wrap(sock, security, address.host)
+        while True:
+            try:
+                handshaking.do_handshake()
+                return SecureSocket(handshaking)
+            except ssl.SSLWantReadError:
+                await _ready(handshaking, for_writing=False)
+            except ssl.SSLWantWriteError:
+                await _ready(handshaking, for_writing=True)
+    except BaseException:
+        secured.close()
+        raise
+
+
+async def _ready(sock: ssl.SSLSocket, for_writing: bool) -> None:
+    loop = asyncio.get_running_loop()
+    ready = loop.create_future()
+    descriptor = sock.fileno()
+
+    def wake() -> None:
+        if not ready.done():
+            ready.set_result(None)
+
+    if for_writing:
+        loop.add_writer(descriptor, wake)
+    else:
+        loop.add_reader(descriptor, wake)
+    try:
+        await ready
+    finally:
+        if for_writing:
+            loop.remove_writer(descriptor)
+        else:
+            loop.remove_reader(descriptor)
 
 
 async def _connect_any(address: Address) -> socket.socket:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import ssl
 import threading
 import time
 import weakref
@@ -13,6 +14,7 @@ from kdn.errors import ConnectionLost, DeadlineExceeded, FieldError, KDNError, S
 from kdn.layouts import Layout
 from kdn.operations import GetOperation
 from kdn.results import Counters, Get
+from kdn.secure import make_context
 
 # Below this a second stream costs more in hand-over than it brings.
 FAN_OUT_BYTES_MIN = 32 << 20
@@ -31,6 +33,9 @@ class ClientBase:
         connect_timeout: float,
         verify: bool,
         on_error: str,
+        ca: str | None,
+        certificate: str | None,
+        key: str | None,
     ) -> None:
         if on_error not in ("raise", "miss"):
             raise FieldError("on_error", on_error, "raise or miss")
@@ -42,6 +47,7 @@ class ClientBase:
             if not value > 0:
                 raise FieldError(field, value, "greater than 0")
         self._address = Address.parse(address)
+        self._security = self._make_security(ca, certificate, key)
         self._namespace = namespace
         self._token = token or ""
         self._stream_count = streams
@@ -55,6 +61,16 @@ class ClientBase:
         self._lock = threading.Lock()
         self.counters = Counters()
         _clients.add(self)
+
+    def _make_security(
+        self, ca: str | None, certificate: str | None, key: str | None
+    ) -> ssl.SSLContext | None:
+        if self._address.tls:
+            return make_context(ca, certificate, key)
+        for field, value in (("ca", ca), ("certificate", certificate), ("key", key)):
+            if value is not None:
+                raise FieldError(field, value, "given only with an address tls://host:port")
+        return None
 
     def _deadline(self, timeout: float | None) -> float:
         return time.monotonic() + (self._timeout if timeout is None else timeout)

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 from kdn import operations
 from kdn.base import ClientBase
 from kdn.connection import Connection
+from kdn.documents import Document, DocumentListing, Resolved
 from kdn.errors import ConnectionLost, FieldError, KDNError, ServerError
 from kdn.keys import Key, Part
 from kdn.layouts import Layout
@@ -59,6 +60,10 @@ class Client(ClientBase):
     on each (calls that wait for a key have as many of their own). `timeout` (seconds) is every
     call's deadline unless it gives its own. With `on_error="miss"` trouble of the link or server
     counts as a miss instead of raising; wrong arguments raise FieldError always.
+
+    With an address `tls://host:port` the server must prove that it is `host`, by a certificate of
+    an authority in the file `ca` (None: the system's); `certificate` and `key` are files with what
+    this client shows of itself. TLS 1.3 is the least that is spoken.
     """
 
     def __init__(
@@ -71,9 +76,13 @@ class Client(ClientBase):
         connect_timeout: float = 3.0,
         verify: bool = True,
         on_error: str = "raise",
+        ca: str | None = None,
+        certificate: str | None = None,
+        key: str | None = None,
     ) -> None:
         super().__init__(
-            address, namespace, token, streams, timeout, connect_timeout, verify, on_error
+            address, namespace, token, streams, timeout, connect_timeout, verify, on_error,
+            ca, certificate, key,
         )
         self._workers: ThreadPoolExecutor | None = None
         self._streams = StreamPool(streams, self._dial, self._on_lost)
@@ -190,6 +199,24 @@ class Client(ClientBase):
         """Removes keys, all that builds on chunk hashes, layouts, or the whole namespace."""
         return self._call(operations.purge(keys, prefixes, layouts, namespace), timeout)
 
+    def publish_document(self, document: Document, timeout: float | None = None) -> int:
+        """Makes a name stand for a text; returns the epoch. Its layout must be registered."""
+        return self._call(operations.publish_document(document), timeout)
+
+    def resolve_document(self, name: str, timeout: float | None = None) -> Resolved:
+        """What a name stands for; ServerError NOT_FOUND if it stands for nothing."""
+        return self._call(operations.resolve_document(name), timeout)
+
+    def list_documents(
+        self, after: str = "", limit: int = 1000, timeout: float | None = None
+    ) -> list[DocumentListing]:
+        """Names behind `after` in the order of their bytes."""
+        return self._call(operations.list_documents(after, limit), timeout)
+
+    def retire_document(self, name: str, timeout: float | None = None) -> int:
+        """Forgets a name; its chunks stay."""
+        return self._call(operations.retire_document(name), timeout)
+
     def stats(self, timeout: float | None = None) -> dict[str, Any]:
         """The server's numbers for this namespace."""
         return self._call(operations.stats(), timeout)
@@ -260,7 +287,7 @@ class Client(ClientBase):
         layouts, limit = self._before_dial(deadline)
         try:
             connection = Connection.dial(
-                self._address, self._namespace, self._token, layouts, limit
+                self._address, self._namespace, self._token, layouts, limit, self._security
             )
         except KDNError as error:
             raise self._dial_failed(error, limit < deadline) from error

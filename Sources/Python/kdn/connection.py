@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import select
 import socket
+import ssl
 import time
 from collections.abc import Sequence
 
@@ -12,6 +13,7 @@ from kdn.address import Address, tune
 from kdn.errors import ConnectionLost, DeadlineExceeded, KDNError
 from kdn.jobs import Job, SimpleJob
 from kdn.layouts import Layout
+from kdn.secure import SecureSocket, wrap
 from kdn.session import Session
 from kdn.wire import Limits, Op
 
@@ -21,11 +23,12 @@ AGENT = "kdn-python/0.1.0"
 class Connection:
     """A socket and its session, used by one thread at a time."""
 
-    def __init__(self, sock: socket.socket) -> None:
+    def __init__(self, sock: socket.socket | SecureSocket) -> None:
         sock.setblocking(False)
         self._socket = sock
         self._session = Session()
         self._poll = select.poll()
+        self._secure = sock if isinstance(sock, SecureSocket) else None
         self._events = select.POLLIN
         self._poll.register(sock, self._events)
         self.closed = False
@@ -37,13 +40,17 @@ class Connection:
         token: str,
         layouts: Sequence[Layout],
         deadline: float,
+        security: ssl.SSLContext | None = None,
     ) -> Connection:
-        """Connects, says HELLO, registers `layouts`.
+        """Connects, inside TLS with `security`, says HELLO, registers `layouts`.
 
         Raises ConnectionLost if nobody answers there, ServerError if HELLO is refused,
         DeadlineExceeded after `deadline` (monotonic seconds).
         """
-        connection = Connection(_connected_socket(address, deadline))
+        sock = _connected_socket(address, deadline)
+        connection = Connection(
+            sock if security is None else _secured(sock, security, address, deadline)
+        )
         hello = SimpleJob(
             Op.HELLO, bodies.encode_hello(namespace, token, AGENT), bodies.decode_hello, deadline
         )
@@ -101,7 +108,7 @@ class Connection:
         if self.closed:
             return True
         self._watch(select.POLLIN)
-        return bool(self._poll.poll(0))
+        return self._has_buffered() or bool(self._poll.poll(0))
 
     def close(self) -> None:
         """Closes the socket; jobs in flight end with ConnectionLost."""
@@ -117,10 +124,11 @@ class Connection:
         self._watch(select.POLLIN | select.POLLOUT if views else select.POLLIN)
         if now >= deadline:
             raise DeadlineExceeded("the deadline passed before the answer")
-        ready = self._poll.poll((deadline - now) * 1000)
-        if not ready:
+        buffered = self._has_buffered()
+        ready = self._poll.poll(0 if buffered else (deadline - now) * 1000)
+        if not ready and not buffered:
             raise DeadlineExceeded("the deadline passed before the answer")
-        events = ready[0][1]
+        events = (ready[0][1] if ready else 0) | (select.POLLIN if buffered else 0)
         try:
             if events & (select.POLLIN | select.POLLHUP | select.POLLERR):
                 self._receive()
@@ -151,6 +159,9 @@ class Connection:
             if count < wanted or not self._session.expects_more:
                 return
 
+    def _has_buffered(self) -> bool:
+        return self._secure is not None and self._secure.buffered_bytes() > 0
+
     def _watch(self, events: int) -> None:
         if events != self._events:
             self._poll.modify(self._socket, events)
@@ -178,3 +189,22 @@ def _connected_socket(address: Address, deadline: float) -> socket.socket:
     except OSError as error:
         raise ConnectionLost(f"cannot connect: {error}") from error
     return sock
+
+
+def _secured(
+    sock: socket.socket, security: ssl.SSLContext, address: Address, deadline: float
+) -> SecureSocket:
+    """Agrees on keys with the server."""
+    secured = sock
+    try:
+        sock.settimeout(max(0.001, deadline - time.monotonic()))
+        secured = wrap(sock, security, address.host)
+        secured.do_handshake()
+    except BaseException as error:
+        secured.close()
+        if isinstance(error, TimeoutError):
+            raise DeadlineExceeded("connecting took too long") from error
+        if isinstance(error, (OSError, ValueError)):
+            raise ConnectionLost(f"cannot connect: {error}") from error
+        raise
+    return SecureSocket(secured)

@@ -10,8 +10,9 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, Generic, TypeVar
 
-from kdn import bodies
+from kdn import bodies, documents
 from kdn.buffers import gathered_views, writable_view
+from kdn.documents import Document, DocumentListing, Resolved
 from kdn.errors import FieldError, KDNError, ProtocolError, ServerError
 from kdn.get_job import GetEntry, GetJob
 from kdn.jobs import Job, MatchJob, SimpleJob
@@ -379,3 +380,27 @@ class PutOperation(Operation[list[PutResult]]):
 
     def miss(self, error: KDNError) -> list[PutResult]:
         return [PutResult("failed", error) for _ in self._items]
+
+
+def publish_document(document: Document) -> Simple[int]:
+    """DOCUMENT publish; the same again only raises the epoch."""
+    row = (documents.encode_publish(document), documents.decode_published)
+    return Simple(Op.DOCUMENT, lambda limits: [row], lambda rows: rows[0])
+
+
+def resolve_document(name: str) -> Simple[Resolved]:
+    """DOCUMENT resolve."""
+    row = (documents.encode_resolve(name), documents.decode_resolved)
+    return Simple(Op.DOCUMENT, lambda limits: [row], lambda rows: rows[0])
+
+
+def list_documents(after: str, limit: int) -> Simple[list[DocumentListing]]:
+    """DOCUMENT list, one page."""
+    row = (documents.encode_list(after, limit), documents.decode_listed)
+    return Simple(Op.DOCUMENT, lambda limits: [row], lambda rows: rows[0])
+
+
+def retire_document(name: str) -> Simple[int]:
+    """DOCUMENT retire; never retried, since the first try may have found it."""
+    row = (documents.encode_retire(name), documents.decode_retired)
+    return Simple(Op.DOCUMENT, lambda limits: [row], lambda rows: rows[0], retries=False)

@@ -47,6 +47,7 @@ class Op(enum.IntEnum):
     PURGE = 15
     STATS = 16
     GOAWAY = 17
+    DOCUMENT = 32
 
 
 @dataclass(frozen=True, slots=True)

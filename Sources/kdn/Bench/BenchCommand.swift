@@ -1,16 +1,19 @@
 internal import ArgumentParser
 internal import FoundationEssentials
 internal import Glibc
+internal import KDNClient
 internal import KDNCore
 internal import KDNTransport
 
-/// `kdn bench`: the same workload on KDN, on Redis and on bare sockets, in one run.
+/// `kdn bench`: the same workload on KDN, plain and over TLS, on Redis and on bare sockets, in one
+/// run.
 struct BenchCommand: DaemonCommand {
   static let configuration = CommandConfiguration(
     commandName: "bench",
     abstract: "Measures throughput, latency and CPU time of GET, PUT, EXISTS and MATCH.",
     discussion: """
-      Targets are --kdn (the default if none is given), --redis and --ceiling: a bare blocking \
+      Targets are --kdn (the default if none is given), --tls-address: the same daemon over TLS, \
+      --redis and --ceiling: a bare blocking \
       sender and receiver over loopback TCP in a process of its own. They take turns round by \
       round; ratios come from medians over rounds. Before it is timed, each target stores the \
       working set and each byte that comes back is compared. --verify concerns KDN only: the \
@@ -23,6 +26,12 @@ struct BenchCommand: DaemonCommand {
   @OptionGroup var load: LoadOptions
   @Flag(help: "Measure the daemon at --address.")
   var kdn = false
+  @Option(help: "Measure the daemon also over TLS at HOST:PORT; what TLS costs is the ratio.")
+  var tlsAddress: String?
+  @Option(
+    name: .customLong("tls-ca"),
+    help: "File with the authority of the daemon's certificate; else the system's.")
+  var tlsCA: String?
   @Option(help: "Measure the Redis server at HOST:PORT.")
   var redis: String?
   @Flag(help: "Measure bare sockets.")
@@ -33,6 +42,7 @@ struct BenchCommand: DaemonCommand {
   var redisPid: Int32?
 
   func validate() throws {
+    if let tlsAddress { _ = try Endpoint(parsingTCP: tlsAddress, field: "tls-address") }
     if let redis { _ = try Endpoint(parsingTCP: redis, field: "redis") }
   }
 
@@ -61,8 +71,16 @@ struct BenchCommand: DaemonCommand {
   private func makeTargets() throws -> [any BenchTarget] {
     let run = UInt64.random(in: .min ... .max)
     var targets: [any BenchTarget] = []
-    if kdn || (redis == nil && !ceiling) {
+    if kdn || tlsAddress != nil || (redis == nil && !ceiling) {
       targets.append(KDNTarget(pid: serverPid, run: run) { try common.connect() })
+    }
+    if let tlsAddress {
+      let endpoint = try Endpoint(parsingTCP: tlsAddress, field: "tls-address")
+      let tls = TLSClientOptions(authoritiesPath: tlsCA)
+      targets.append(
+        KDNTarget(name: "kdn-tls", pid: serverPid, run: run) {
+          try common.connect(to: endpoint, tls: tls)
+        })
     }
     if ceiling { targets.append(CeilingTarget()) }
     if let redis, case .tcp(let host, let port) = try Endpoint(parsingTCP: redis, field: "redis") {

@@ -5,7 +5,7 @@ internal import KDNWire
 
 /// A kdnd, over the client that the command line uses.
 final class KDNTarget: BenchTarget {
-  let name = "kdn"
+  let name: String
   private let connect: () throws -> Connection
   private let pid: Int32?
   private let run: UInt64
@@ -15,7 +15,10 @@ final class KDNTarget: BenchTarget {
   private static let chunkTokens = 16
 
   /// Creates the target; `pid` is the server's if it runs here, `run` keeps keys of runs apart.
-  init(pid: Int32?, run: UInt64, connect: @escaping () throws -> Connection) {
+  init(
+    name: String = "kdn", pid: Int32?, run: UInt64, connect: @escaping () throws -> Connection
+  ) {
+    self.name = name
     self.connect = connect
     self.pid = pid
     self.run = run
@@ -24,7 +27,7 @@ final class KDNTarget: BenchTarget {
   func open(_ workload: Workload, buffers: [Buffer]) throws -> [any BenchLink] {
     let control = Client(try connect())
     self.control = control
-    let prefix = "kdn-bench/\(run)/\(workload.objectBytes)"
+    let prefix = "\(name)-bench/\(run)/\(workload.objectBytes)"
     let objects = (0..<workload.objectCount).map { number in
       KDNObject(
         key: ObjectKey(opaque: HashChain.opaque(Array("\(prefix)/\(number)".utf8))),
@@ -72,7 +75,7 @@ final class KDNTarget: BenchTarget {
     let part = Part(firstLayer: 0, layerCount: 1, firstKVHead: 0, kvHeadCount: 1)
     let tokens = (0..<UInt32(count * Self.chunkTokens)).map { $0 }
     let hashes = try HashChain.hashes(
-      root: try HashChain.root(model: "kdn-bench/\(run)"), tokens: tokens,
+      root: try HashChain.root(model: "\(name)-bench/\(run)"), tokens: tokens,
       chunkTokens: Self.chunkTokens)
     let bytes = [UInt8](repeating: 1, count: Self.chunkTokens)
     var parent = ChunkHash.none

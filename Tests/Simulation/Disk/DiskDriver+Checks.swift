@@ -5,6 +5,7 @@ extension DiskDriver {
   /// Compares everything that the tier knows and holds with the model, after a recovery.
   func checkAll() throws {
     guard disk.isPowered, let tier else { return }
+    try checkUsage()
     for name in universe.names {
       let key = universe.keys[name.number]
       let finding = tier.find(key, in: universe.namespaces[name.tenant])

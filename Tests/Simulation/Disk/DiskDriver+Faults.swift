@@ -17,9 +17,9 @@ extension DiskDriver {
 
   /// Whether a copy may be gone: its device failed in this life or altered it, or its room was
   /// needed for others.
-  func isExcused(_ name: Name, _ copy: Copy) -> Bool {
+  func isExcused(_ name: Name, _ copy: Copy, byQuota: Bool = true) -> Bool {
     if copy.isDamaged { return true }
-    if scenario.mayReclaim, !isPinned(name) { return true }
+    if !isPinned(name), scenario.mayReclaim || byQuota && isExcusedByQuota(name) { return true }
     guard hasFailed else { return false }
     guard let known = places.directories(of: copy) else { return true }
     return known.contains { hasFailedReads($0) || hasFailedWrites($0) && !copy.isPromised }

@@ -16,13 +16,33 @@ extension DiskDriver {
     let copy = try model.found(finding, name, now: now)
     guard (copy?.facts.byteCount ?? 0) <= 3000 else { return }
     let milliseconds = UInt64(500 + random.number(below: 10_000))
-    let isPinned = tier.pin(
-      universe.keys[name.number], in: universe.namespaces[name.tenant], milliseconds: milliseconds)
-    note("pin \(describe(name)): \(isPinned)")
+    let pinnedBefore = tier.usage(of: universe.namespaces[name.tenant]).pinnedBytes
+    let result = tier.pin(
+      [universe.keys[name.number]], in: universe.namespaces[name.tenant],
+      milliseconds: milliseconds)
+    note("pin \(describe(name)): \(result)")
+    guard case .success(let answer) = result else {
+      return try refusedPin(result, finding, pinnedBefore, name)
+    }
+    let isPinned = answer == [true]
     try expect(
       isPinned == (copy != nil) || !isPinned && (hasFailed || !tier.isReady),
       "pin of \(describe(name)): \(isPinned)")
     if isPinned { model.pins[name] = now + milliseconds }
+  }
+
+  private func refusedPin(
+    _ result: Result<[Bool], TierRefusal>, _ finding: TierFinding, _ pinnedBefore: Int,
+    _ name: Name
+  ) throws {
+    totals.refusals["pin overQuota", default: 0] += 1
+    guard case .held(let facts) = finding, case .failure(.overQuota(let limit)) = result else {
+      throw DiskDifference(description: "pin of \(describe(name)): \(result)")
+    }
+    try expect(
+      limit == quotas.pinned[name.tenant] && !facts.isPinned
+        && pinnedBefore + facts.byteCount > limit,
+      "no pin of \(facts) beside \(pinnedBefore) bytes, limit \(limit)")
   }
 
   func unpin(_ tier: any Tier) throws {
@@ -71,6 +91,7 @@ extension DiskDriver {
     let isHeld = tier.hold(
       universe.keys[name.number], in: universe.namespaces[name.tenant], until: end)
     try expect(!isHeld || copy != nil, "held what is not there: \(describe(name))")
+    if isHeld { quotas.holds[name] = max(end, quotas.holds[name] ?? end) }
     // A quarter of the capacity may be held, so that it may be refused where there is little.
     guard tier.isReady, !scenario.mayReclaim, !hasFailed else { return }
     try expect(isHeld || copy == nil, "does not hold \(describe(name))")

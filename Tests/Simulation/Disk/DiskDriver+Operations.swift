@@ -6,19 +6,27 @@ extension DiskDriver {
   /// Does one random operation.
   func operate() throws {
     guard disk.isPowered, let tier else { return }
+    watchWalk()
+    defer { watchWalk() }
+    if scenario.hasQuotas {
+      try checkUsage()
+      if random.isOne(in: 25) { try setQuota(tier) }
+    }
     switch random.number(below: 100) {
-    case 0..<46: try write(tier)
-    case 46..<54: try makeDurable(tier)
-    case 54..<66: try read(anyName(), tier)
-    case 66..<74: try purge(tier)
-    case 74..<78: try pin(tier)
-    case 78..<80: try unpin(tier)
-    case 80..<83: try hold(tier)
-    case 83..<86: touch(tier)
-    case 86..<88: try checkDescendants(tier)
-    case 88..<90: try settle()
-    case 90..<91: try writeTooLarge(tier)
-    case 91..<94: settleJournal(tier)
+    case 0..<44: try write(tier)
+    case 44..<51: try makeDurable(tier)
+    case 51..<62: try read(anyName(), tier)
+    case 62..<70: try purge(tier)
+    case 70..<74: try pin(tier)
+    case 74..<76: try unpin(tier)
+    case 76..<79: try hold(tier)
+    case 79..<81: touch(tier)
+    case 81..<83: try checkDescendants(tier)
+    case 83..<85: try settle()
+    case 85: try writeTooLarge(tier)
+    case 86..<89: settleJournal(tier)
+    case 89..<93: try list(tier)
+    case 93: try checkUsage()
     default: pass()
     }
   }
@@ -61,11 +69,16 @@ extension DiskDriver {
     if isNew {
       model.add(copy, name)
       model.doubtPin(name)
+      quotas.holds[name] = nil
     }
+    let bound = boundBytes(name.tenant, tier)
+    if isDurable { quotas.awaitedBytes[name.tenant, default: 0] += copy.facts.byteCount }
     note("write \(describe(name)) \(copy.facts.checksum.value) durable \(isDurable) new \(isNew)")
     let answer = Answer<Result<Void, TierRefusal>>(disk)
     ask("write of \(describe(name))", answer) { [unowned self] result in
-      try concludeWrite(result, copy, name, isDurable: isDurable, isNew: isNew)
+      if isDurable { quotas.awaitedBytes[name.tenant, default: 0] -= copy.facts.byteCount }
+      try concludeWrite(
+        result, copy, name, isDurable: isDurable, isNew: isNew, boundBytes: bound)
       guard mustWork, case .failure(.failed) = result else { return }
       throw DiskDifference(description: "a write failed although a device works")
     }
@@ -115,7 +128,8 @@ extension DiskDriver {
   }
 
   private func concludeWrite(
-    _ result: Result<Void, TierRefusal>, _ copy: Copy, _ name: Name, isDurable: Bool, isNew: Bool
+    _ result: Result<Void, TierRefusal>, _ copy: Copy, _ name: Name, isDurable: Bool,
+    isNew: Bool, boundBytes: Int
   ) throws {
     switch result {
     case .success:
@@ -125,16 +139,26 @@ extension DiskDriver {
       promise(copy)
       copy.isAcknowledged = true
     case .failure(let refusal):
-      totals.refusals["write \(refusal)", default: 0] += 1
+      let kind = String("\(refusal)".prefix { $0 != "(" })
+      totals.refusals["write \(kind)", default: 0] += 1
       switch refusal {
       case .busy:
         if isNew, !copy.isReadable, !copy.isPromised { model.forget(copy, name) }
       case .failed: try expect(hasFailed, "a write failed on devices without fault")
       case .gone:
+        // What somebody waits for to be durable is not dropped for a quota.
         try expect(
-          copy.purge != .none || copy.hasExpired || model.excuse(name, copy),
+          copy.purge != .none || copy.hasExpired
+            || isExcused(name, copy, byQuota: !isDurable),
           "gone, and nobody purged it: \(describe(name))")
       case .closing: try expect(isClosing, "closing, and nobody closed it")
+      case .overQuota(let limit):
+        // Nothing that may go was left.
+        try expect(
+          limit == quotas.disk[name.tenant] ?? -1
+            && copy.facts.byteCount + boundBytes > limit,
+          "\(copy.facts.byteCount) beside \(boundBytes) bound are over the quota of \(limit)")
+        if isNew, !copy.isReadable, !copy.isPromised { model.forget(copy, name) }
       case .notAdmitted, .tooLarge:
         throw DiskDifference(description: "a write of \(copy.facts.byteCount) bytes: \(refusal)")
       }
@@ -174,7 +198,10 @@ extension DiskDriver {
     let copy = try model.found(finding, name, now: now)
     let answer = Answer<Result<Void, TierRefusal>>(disk)
     note("makeDurable \(describe(name))")
+    let bytes = copy?.facts.byteCount ?? 0
+    quotas.awaitedBytes[name.tenant, default: 0] += bytes
     ask("makeDurable of \(describe(name))", answer) { [unowned self] result in
+      quotas.awaitedBytes[name.tenant, default: 0] -= bytes
       switch result {
       case .success:
         guard let copy else { throw DiskDifference(description: "made durable what is not there") }

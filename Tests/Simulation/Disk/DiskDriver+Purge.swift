@@ -57,6 +57,9 @@ extension DiskDriver {
     let counted = Set(universe.keys.filter { _ in random.isOne(in: 6) })
     let expected = try count(tenant, counted, tier, isMeant)
     for copy in copies where copy.purge == .none { copy.purge = .inDoubt }
+    quotas.holds = quotas.holds.filter { name, _ in
+      name.tenant != tenant || !copies.contains { $0.facts.key == universe.keys[name.number] }
+    }
     for name in model.pins.keys where name.tenant == tenant {
       // Whether the pin of what is purged outlives it is nobody's concern.
       guard copies.contains(where: { $0.facts.key == universe.keys[name.number] }) else { continue }
@@ -83,7 +86,7 @@ extension DiskDriver {
         case .failed: try expect(hasFailed, "a purge failed on devices without fault")
         case .closing: try expect(isClosing, "closing, and nobody closed it")
         case .busy: break
-        case .notAdmitted, .tooLarge, .gone:
+        case .notAdmitted, .tooLarge, .overQuota, .gone:
           throw DiskDifference(description: "a purge: \(refusal)")
         }
       }

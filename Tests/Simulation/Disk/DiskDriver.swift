@@ -32,6 +32,8 @@ final class DiskDriver {
     var foundAfterRecovery = 0
     var missedExcused = 0
     var forged = 0
+    var quotaChecks = 0
+    var lists = 0
   }
 
   let scenario: DiskScenario
@@ -49,6 +51,7 @@ final class DiskDriver {
   var totals = Totals()
   var places = DiskPlaces()
   var isClosing = false
+  var quotas = DiskQuotas()
   private var extentsBefore = 0
   /// Failures of each device before this life.
   var failuresBefore: [(read: Int, write: Int)] = []
@@ -119,6 +122,7 @@ final class DiskDriver {
   /// Makes and starts a tier; false if the power failed meanwhile.
   private func start() throws -> Bool {
     isClosing = false
+    quotas = DiskQuotas()
     // A tier that died while it was closing waits for its engines for ever.
     extentsBefore = arena.statistics.extents
     clock = ManualClock()
@@ -131,6 +135,7 @@ final class DiskDriver {
     do {
       let made = try makeTier(setting)
       tier = made
+      if random.isOne(in: 2) { try setQuota(made) }
       made.start()
     } catch {
       note("the tier cannot be made: \(error)")

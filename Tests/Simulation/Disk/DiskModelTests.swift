@@ -12,6 +12,8 @@ struct DiskModelTests {
       scenario.watchesPlaces = true
     case .believesAnyRecord:
       scenario.forgesOneIn = 1
+    case .ignoresQuotas, .robsOthers, .miscounts, .listsByPlace:
+      scenario.hasQuotas = true
     default: break
     }
     return DiskSimulator(scenario: scenario) {
@@ -29,18 +31,28 @@ struct DiskModelTests {
     print(totals)
   }
 
+  @Test("nor one that keeps to quotas")
+  func toyKeepsQuotas() throws {
+    var simulator = simulator(nil)
+    simulator.scenario.hasQuotas = true
+    let totals = try simulator.run(crashes: 240, from: 1)
+    #expect(totals.quotaChecks > 0 && totals.lists > 0)
+    #expect(totals.refusals["write overQuota", default: 0] > 0)
+    print(totals)
+  }
+
   @Test("a broken promise is seen", arguments: ToyTier.Flaw.allCases)
   func flawIsSeen(_ flaw: ToyTier.Flaw) throws {
     let simulator = simulator(flaw)
     let arena = try DiskDriver.makeArena()
-    for seed: UInt64 in 1...60 {
+    for seed: UInt64 in 1...200 {
       let (_, error) = try simulator.run(seed: seed, in: arena)
       guard let error else { continue }
       print("\(flaw): seed \(seed): \(error)")
       #expect(error is DiskDifference)
       return
     }
-    Issue.record("60 seeds did not show that the tier \(flaw)")
+    Issue.record("200 seeds did not show that the tier \(flaw)")
   }
 
   @Test("the same seed does the same")

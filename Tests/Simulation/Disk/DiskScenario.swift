@@ -31,6 +31,8 @@ struct DiskScenario {
   var failsOneIn = 0
   /// Most sectors that are damaged between two lives.
   var damages = 0
+  /// Whether one tenant has quotas, which change now and then.
+  var hasQuotas = false
   /// Lengths of objects.
   var byteCount = DiskUniverse.byteCount
 
@@ -90,6 +92,20 @@ struct DiskScenario {
     scenario.failsOneIn = 20
     scenario.watchesPlaces = true
     scenario.forgesOneIn = 0
+    return scenario
+  }
+
+  /// Quotas for one tenant, on devices with room for all.
+  static var metered: DiskScenario {
+    var scenario = DiskScenario()
+    scenario.hasQuotas = true
+    return scenario
+  }
+
+  /// The same where room has to be made as well.
+  static var crowded: DiskScenario {
+    var scenario = DiskScenario.tight
+    scenario.hasQuotas = true
     return scenario
   }
 

@@ -6,7 +6,7 @@ import Testing
 
 /// Runs a scenario with one seed after the other; a seed that fails is done again and told.
 struct DiskSimulator {
-  let scenario: DiskScenario
+  var scenario: DiskScenario
   let makeTier: () -> DiskDriver.MakeTier
 
   /// The only seed to be tried, if one is given.
@@ -69,6 +69,8 @@ extension DiskDriver.Totals {
     foundAfterRecovery += other.foundAfterRecovery
     missedExcused += other.missedExcused
     forged += other.forged
+    quotaChecks += other.quotaChecks
+    lists += other.lists
     refusals.merge(other.refusals) { $0 + $1 }
   }
 }
@@ -115,19 +117,34 @@ struct DiskSimulation {
 
   @Test("what was acknowledged survives crashes at any point, and nothing else comes back")
   func crashes() throws {
-    let totals = try run(.roomy, percent: 24)
+    let totals = try run(.roomy, percent: 18)
     if totals.lives >= 400 { #expect(totals.forged > 0 && totals.closes > 0) }
   }
 
   @Test("so it does on devices far too small, where what is not pinned makes room")
   func reclaiming() throws {
-    let totals = try run(.tight, percent: 12)
+    let totals = try run(.tight, percent: 10)
     if totals.lives >= 40 { #expect(totals.missedExcused > 0) }
+  }
+
+  @Test("a tenant with a quota never has more, and costs no other tenant anything")
+  func metered() throws {
+    let totals = try run(.metered, percent: 8)
+    guard totals.lives >= 100, DiskSimulator.givenSeed == nil else { return }
+    #expect(totals.missedExcused > 0 && totals.quotaChecks > 0 && totals.lists > 0)
+    #expect(totals.refusals["write overQuota", default: 0] > 0)
+  }
+
+  @Test("so it does where segments are reclaimed meanwhile")
+  func crowded() throws {
+    let totals = try run(.crowded, percent: 4)
+    if totals.lives >= 40 { #expect(totals.quotaChecks > 0 && totals.lists > 0) }
+    if totals.lives >= 400 { #expect(totals.refusals["pin overQuota", default: 0] > 0) }
   }
 
   @Test("so it does when one start follows the other")
   func restless() throws {
-    _ = try run(.restless, percent: 22)
+    _ = try run(.restless, percent: 18)
   }
 
   @Test("so it does with objects that are written and read in place")

@@ -74,7 +74,11 @@ extension ToyTier {
       case .before(let generation): entry.facts.generation < generation
       }
     }
-    for place in dropped.keys { entries[place] = nil }
+    for place in dropped.keys {
+      entries[place] = nil
+      pins[place] = nil
+      holds[place] = nil
+    }
     return dropped.values.map(\.facts)
   }
 
@@ -167,6 +171,7 @@ extension ToyTier {
       guard isDurable else { return completion(.success(())) }
       return makeDurable(facts.key, in: facts.namespace, completion: completion)
     }
+    if let refusal = makeRoom(for: facts) { return completion(.failure(refusal)) }
     let place = Place(namespace: facts.namespace, key: facts.key)
     append(.object(facts), bytes, place: place, isDurable: isDurable, tell: completion)
   }
@@ -205,19 +210,15 @@ extension ToyTier {
       .purge(.keys([]), catalogueName), nil, place: nil, isDurable: true, tell: completion)
   }
 
-  func pin(_ key: ObjectKey, in namespace: NamespaceName, milliseconds: UInt64) -> Bool {
-    guard case .held = find(key, in: namespace) else { return false }
-    let end = now + milliseconds
-    pins[Place(namespace: namespace, key: key)] = end
-    append(.pin(key, namespace, end: end), nil, place: nil, isDurable: false) { _ in }
-    return true
+  func notePin(_ place: Place, end: UInt64) {
+    append(.pin(place.key, place.namespace, end: end), nil, place: nil, isDurable: false) { _ in }
   }
 
   func unpin(_ key: ObjectKey, in namespace: NamespaceName) -> Bool {
     let place = Place(namespace: namespace, key: key)
     guard let end = pins[place], end > now else { return false }
     pins[place] = nil
-    append(.pin(key, namespace, end: 0), nil, place: nil, isDurable: false) { _ in }
+    notePin(place, end: 0)
     return true
   }
 

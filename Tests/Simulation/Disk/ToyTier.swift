@@ -40,6 +40,10 @@ final class ToyTier: Tier, @unchecked Sendable {
     case overflows
     case losesRamObjects
     case ignoresTimes
+    case ignoresQuotas
+    case robsOthers
+    case miscounts
+    case listsByPlace
   }
 
   struct Entry {
@@ -77,6 +81,8 @@ final class ToyTier: Tier, @unchecked Sendable {
   var generations: [NamespaceName: UInt64] = [:]
   var registered: [NamespaceName: [Layout]] = [:]
   var pins: [Place: UInt64] = [:]
+  var holds: [Place: Instant] = [:]
+  var limits: [NamespaceName: (disk: Int?, pinned: Int?)] = [:]
   var jobs: [Job] = []
   var offset = 0
   var chain: UInt64 = 0
@@ -110,6 +116,7 @@ final class ToyTier: Tier, @unchecked Sendable {
       isBroken = true
     }
     isReady = true
+    shrink()
   }
 
   // MARK: Questions
@@ -128,14 +135,17 @@ final class ToyTier: Tier, @unchecked Sendable {
     return .held(
       HeldFacts(
         byteCount: entry.facts.byteCount, checksum: entry.facts.checksum,
-        isDurable: entry.isDurable))
+        isDurable: entry.isDurable,
+        isPinned: isPinned(Place(namespace: namespace, key: key))))
   }
 
   func touch(_ key: ObjectKey, in namespace: NamespaceName) {}
 
   func hold(_ key: ObjectKey, in namespace: NamespaceName, until end: Instant) -> Bool {
-    if case .held = find(key, in: namespace) { return true }
-    return false
+    guard case .held = find(key, in: namespace) else { return false }
+    let place = Place(namespace: namespace, key: key)
+    holds[place] = max(end, holds[place] ?? end)
+    return true
   }
 
   func descendants(of hashes: Set<ChunkHash>, in namespace: NamespaceName) -> Set<ChunkHash> {
@@ -149,5 +159,5 @@ final class ToyTier: Tier, @unchecked Sendable {
     }
   }
 
-  func tick(now: Instant) {}
+  func tick(now: Instant) { shrink() }
 }

@@ -4,7 +4,7 @@
 #include <stdint.h>
 #include <sys/uio.h>
 
-// GNU extensions around files and threads that Swift's Glibc module does not import.
+// GNU extensions around files, threads and clocks that Swift's Glibc module does not import.
 
 /* O_DIRECT, whose value differs between processors. */
 int kdn_o_direct(void);
@@ -18,4 +18,8 @@ int kdn_is_regular(uint32_t mode);
 int kdn_is_link(uint32_t mode);
 /* Names the calling thread for top and debuggers: at most 15 bytes. */
 void kdn_name_thread(const char *name);
+/* statfs(2): the file system's magic number, and the bytes free for whoever is not root. */
+int kdn_file_system(const char *path, int64_t *magic, int64_t *free_bytes);
+/* adjtimex(2): whether somebody keeps the kernel's clock in time. */
+int kdn_is_clock_synchronised(void);
 #endif
