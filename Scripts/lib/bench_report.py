@@ -2,6 +2,7 @@
 
 usage: bench_report.py table < LINES        one row per target: medians over rounds
        bench_report.py bars FILE            the bars, and 1 as exit code if one is missed
+       bench_report.py tls FILE             what TLS costs, from medians over rounds
 """
 
 from __future__ import annotations
@@ -71,7 +72,7 @@ def bars(lines: Iterable[Line]) -> Iterator[Bar]:
             ratio = line["throughput_ratio"]
             if baseline == "ceiling":
                 yield Bar(name, ratio, CEILING_LEAST[workload["verify"]])
-            elif not workload["verify"]:
+            elif baseline == "redis" and not workload["verify"]:
                 large = workload["object_bytes"] >= REDIS_FALLS_AT
                 yield Bar(name, ratio, REDIS_LEAST_LARGE if large else REDIS_LEAST_SMALL)
         elif baseline == "redis" and operation == "exists":
@@ -113,11 +114,30 @@ def table(lines: Iterable[Line]) -> None:
         print(f"{workload:<24} {target:<8}" + "".join(cells))
 
 
+def tls_costs(lines: Iterable[Line]) -> Iterator[str]:
+    """One line per workload: medians plain and over TLS, and their ratio."""
+    for line in lines:
+        if line["kind"] != "ratio" or line["baseline"] != "kdn-tls":
+            continue
+        moves = "throughput_ratio" in line
+        field, unit = ("gigabytes_per_second", "GB/s") if moves else ("p50_microseconds", "us p50")
+        plain, secured = line[f"target_{field}"], line[f"baseline_{field}"]
+        yield (
+            f"{name_of(line['workload'])}: plain {plain:.3f} {unit}, TLS {secured:.3f} {unit}, "
+            f"TLS/plain {secured / plain:.3f}"
+        )
+
+
 def main(arguments: list[str]) -> int:
     """Runs the command that the arguments name."""
     match arguments:
         case ["table"]:
             table(json.loads(line) for line in sys.stdin)
+            return 0
+        case ["tls", file]:
+            text = pathlib.Path(file).read_text("utf-8")
+            for cost in tls_costs(json.loads(line) for line in text.splitlines()):
+                print(cost)
             return 0
         case ["bars", file]:
             text = pathlib.Path(file).read_text("utf-8")

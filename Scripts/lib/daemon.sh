@@ -9,7 +9,8 @@ start_daemon() {
   local binary="$1" log="$2" ready waits
   shift 2
   : > "$log"
-  "$binary" "$@" 2>> "$log" &
+  # Without the HTTP endpoint, whose default port is one daemon's only, unless a flag asks for it.
+  KDN_ADMIN="${KDN_ADMIN-}" "$binary" "$@" 2>> "$log" &
   daemon_pid=$!
   for ((waits = 0; waits < 300; waits++)); do
     ready="$(grep --max-count=1 'msg="\?ready"\?' "$log" || true)"

@@ -9,7 +9,7 @@ import re
 import signal
 import subprocess
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 READY_SECONDS = 30.0
@@ -29,26 +29,38 @@ def daemon_binary() -> pathlib.Path:
 
 
 def daemon_environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
-    """The environment without settings of a kdnd that somebody else runs."""
+    """The environment without settings of a kdnd that somebody else runs.
+
+    Without the HTTP endpoint too, whose default port only one of several daemons could have.
+    """
     clean = {key: value for key, value in os.environ.items() if not key.startswith("KDN_")}
-    return {**clean, **(extra or {})}
+    return {**clean, "KDN_ADMIN": "", **(extra or {})}
 
 
 class DaemonProcess:
     """A running kdnd. Its log is read all the time, so that it never blocks on a full pipe."""
 
-    def __init__(self, *flags: str, environment: Mapping[str, str] | None = None) -> None:
-        command = [str(daemon_binary()), *flags]
+    def __init__(
+        self,
+        *flags: str,
+        environment: Mapping[str, str] | None = None,
+        wrapper: Sequence[str] = (),
+        pass_fds: Sequence[int] = (),
+    ) -> None:
+        """`wrapper`: a command that becomes kdnd; `pass_fds`: descriptors that it inherits."""
+        command = [*wrapper, str(daemon_binary()), *flags]
         self.process = subprocess.Popen(
             command,
             stderr=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
             stdin=subprocess.DEVNULL,
             env=daemon_environment(environment),
+            pass_fds=tuple(pass_fds),
         )
         self.tcp: str | None = None
         self._lines: list[str] = []
         self._ready = threading.Event()
+        self._grown = threading.Condition()
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
 
@@ -73,6 +85,18 @@ class DaemonProcess:
         if not any(_READY.search(line) for line in self._lines):
             self.kill()
             raise RuntimeError(f"kdnd did not become ready:\n{self.log}")
+
+    def wait_lines(self, pattern: str, count: int = 1, seconds: float = READY_SECONDS) -> list[str]:
+        """The lines of its log that match, once there are `count`."""
+        wanted = re.compile(pattern)
+
+        def found() -> list[str]:
+            return [line for line in self._lines if wanted.search(line)]
+
+        with self._grown:
+            done = self._grown.wait_for(lambda: len(found()) >= count, seconds)
+            assert done, f"not {count} times {pattern}:\n{self.log}"
+            return found()
 
     def terminate(self) -> None:
         """Sends SIGTERM."""
@@ -113,7 +137,9 @@ class DaemonProcess:
         with self.process.stderr:
             for raw in self.process.stderr:
                 line = raw.decode(errors="replace")
-                self._lines.append(line)
+                with self._grown:
+                    self._lines.append(line)
+                    self._grown.notify_all()
                 if _READY.search(line):
                     found = _TCP.search(line)
                     self.tcp = found.group(1) if found else None

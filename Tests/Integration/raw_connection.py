@@ -36,7 +36,9 @@ class Frame(NamedTuple):
 class RawConnection:
     """A stream socket with KDNP/1 frames on it, one at a time."""
 
-    def __init__(self, address: str, receive_buffer: int | None = None) -> None:
+    def __init__(
+        self, address: str, receive_buffer: int | None = None, source: str | None = None
+    ) -> None:
         place = Address.parse(address)
         if place.path:
             self.socket = place.make_socket()
@@ -47,6 +49,8 @@ class RawConnection:
         if receive_buffer is not None:
             self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
         self.socket.settimeout(ANSWER_SECONDS)
+        if source is not None:
+            self.socket.bind((source, 0))
         self.socket.connect(target)
         self.limits = _NO_LIMITS
 
@@ -59,9 +63,13 @@ class RawConnection:
         self.send(wire.encode_frame(op, request_id, body, **header))
         return self.receive()
 
+    def try_hello(self, namespace: str, token: str) -> Frame:
+        """Asks to enter a namespace; returns whatever comes back."""
+        return self.ask(Op.HELLO, 1, bodies.encode_hello(namespace, token, "integration"))
+
     def hello(self, namespace: str = "default", token: str = "") -> RawConnection:
         """Enters a namespace."""
-        frame = self.ask(Op.HELLO, 1, bodies.encode_hello(namespace, token, "integration"))
+        frame = self.try_hello(namespace, token)
         assert frame.status == Status.OK, frame.error
         self.limits = bodies.decode_hello(frame.body)
         return self

@@ -5,8 +5,10 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import signal
 import stat
+import urllib.request
 
 import pytest
 from daemon_process import DaemonProcess
@@ -51,8 +53,9 @@ def test_a_signal_ends_an_idle_daemon_cleanly(daemon, number):
     assert ended_with(daemon, number) == CLEAN
 
 
-def test_sighup_changes_nothing(daemon, client):
+def test_sighup_disturbs_nobody(daemon, client):
     daemon.process.send_signal(signal.SIGHUP)
+    daemon.wait_lines("msg=reloaded")
     client.ping()
     assert daemon.process.poll() is None
 
@@ -61,6 +64,29 @@ def test_a_taken_port_is_told_by_the_exit_code(daemon):
     second = DaemonProcess("--tcp", daemon.address, "--ram", "32MiB", "--set", "slab=4MiB")
     assert second.wait() == ADDRESS_TAKEN
     assert daemon.address in second.log
+
+
+def test_the_ready_line_names_the_port_for_administrators(start):
+    daemon = start("--admin", "127.0.0.1:0")
+    found = re.search(r"\badmin=(127\.0\.0\.1:\d+)\b", daemon.log)
+    assert found is not None, daemon.log
+    with urllib.request.urlopen(f"http://{found.group(1)}/readyz", timeout=10) as answer:
+        assert answer.status == 200
+
+
+def test_a_taken_port_for_administrators_is_told_by_the_exit_code(daemon):
+    second = DaemonProcess("--tcp", "127.0.0.1:0", "--admin", daemon.address, "--ram", "32MiB",
+                           "--set", "slab=4MiB")
+    assert second.wait() == ADDRESS_TAKEN
+    assert daemon.address in second.log
+
+
+@pytest.mark.parametrize(("mode", "bits"), [(None, 0o660), ("0600", 0o600), ("0666", 0o666)])
+def test_a_unix_socket_has_the_permissions_asked_for(start, tmp_path, mode, bits):
+    path = tmp_path / "socket"
+    more = () if mode is None else ("--set", f"unix_mode={mode}")
+    start("--unix", str(path), *more)
+    assert stat.S_IMODE(path.stat().st_mode) == bits
 
 
 def test_a_served_unix_socket_is_left_alone_and_a_dead_one_taken_over(start, tmp_path):

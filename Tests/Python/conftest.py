@@ -87,6 +87,8 @@ def start_daemon(binary: pathlib.Path, unix_path: pathlib.Path) -> Daemon:
         ],
         stderr=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
+        # The HTTP endpoint's default port is one daemon's only.
+        env={**os.environ, "KDN_ADMIN": ""},
     )
     log = Log(process)
     address = log.wait_ready(READY_SECONDS)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import ssl
 import struct
 import threading
 from collections.abc import Callable
@@ -98,10 +99,17 @@ def get_parts(objects: list[bytes | None], wrong_sum: bool = False) -> tuple[byt
 
 
 class FakeServer:
-    """Runs `script(peer)` for each connection on a thread; an assertion there fails the test."""
+    """Runs `script(peer)` for each connection on a thread; an assertion there fails the test.
 
-    def __init__(self, script: Callable[[Peer], None]) -> None:
+    With `security` each connection is inside TLS; `refusals` are handshakes that failed.
+    """
+
+    def __init__(
+        self, script: Callable[[Peer], None], security: ssl.SSLContext | None = None
+    ) -> None:
         self._script = script
+        self._security = security
+        self.refusals: list[str] = []
         self._listener = socket.create_server(("127.0.0.1", 0))
         self._failures: list[BaseException] = []
         self._peers: list[Peer] = []
@@ -131,7 +139,11 @@ class FakeServer:
 
     def _serve(self, peer: Peer) -> None:
         try:
+            if self._security is not None:
+                peer.sock = self._security.wrap_socket(peer.sock, server_side=True)
             self._script(peer)
+        except ssl.SSLError as error:
+            self.refusals.append(str(error))
         except (EOFError, ConnectionError):
             pass
         except BaseException as error:

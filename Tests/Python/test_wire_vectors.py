@@ -5,7 +5,7 @@ import json
 import pytest
 from conftest import load_vectors
 
-from kdn import Get, Key, MissCause, Part, Put, Status, bodies, wire
+from kdn import Document, Get, Key, MissCause, Part, Put, Status, bodies, documents, wire
 from kdn.jobs import Job
 from kdn.wire import Limits, Op
 
@@ -55,6 +55,23 @@ def encode_match(body):
     )
 
 
+def document_of(body):
+    return Document(
+        body["name"], bytes.fromhex(body["layoutID"]), body["tokenCount"], body["chunkTokens"],
+        tuple(bytes.fromhex(value) for value in body["hashes"]), body["metadata"],
+    )
+
+
+def encode_document(body):
+    verbs = {
+        1: lambda: documents.encode_publish(document_of(body)),
+        2: lambda: documents.encode_resolve(body["name"]),
+        3: lambda: documents.encode_list(body["after"], body["limit"]),
+        4: lambda: documents.encode_retire(body["name"]),
+    }
+    return verbs[body["verb"]]()
+
+
 ENCODERS = {
     "LAYOUT": lambda body: bytes.fromhex(body["layout"]),
     "MATCH": encode_match,
@@ -72,6 +89,7 @@ ENCODERS = {
     "PURGE": lambda body: bodies.encode_purge(
         body["scope"], [bytes.fromhex(operand) for operand in body["operands"]]),
     "STATS": lambda body: b"",
+    "DOCUMENT": encode_document,
 }
 
 
@@ -175,6 +193,28 @@ def test_answers_about_keys():
     assert purged._asdict() == expected
     text, expected = decoded("STATS response", json.loads)
     assert text == json.loads(expected["json"])
+
+
+def test_answers_about_documents():
+    for count in (1, 4):
+        found, expected = decoded(
+            f"DOCUMENT resolved of {count}", documents.decode_resolved)
+        assert found.document == document_of(expected)
+        assert (found.epoch, found.present_chunks) == (
+            expected["epoch"], expected["presentChunks"])
+    for count in (0, 2):
+        rows, expected = decoded(f"DOCUMENT listed {count}", documents.decode_listed)
+        assert [
+            (row.name, row.epoch, row.layout_id.hex(), row.token_count, row.chunk_count)
+            for row in rows
+        ] == [tuple(fields[name] for name in (
+            "name", "epoch", "layoutID", "tokenCount", "chunkCount"))
+            for fields in expected["documents"]]
+    for name, decode in (
+        ("published", documents.decode_published), ("retired", documents.decode_retired),
+    ):
+        epoch, expected = decoded(f"DOCUMENT {name}", decode)
+        assert epoch == expected["epoch"]
 
 
 @pytest.mark.parametrize("name", ["GET response, one hit", "GET response, first frame of two",
