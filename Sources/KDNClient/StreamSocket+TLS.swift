@@ -61,7 +61,7 @@ extension StreamSocket {
   func sendRecord(
     over channel: TLSChannel, _ pieces: UnsafeMutableBufferPointer<iovec>
   ) throws(ClientError) -> Int {
-    _ = unsafe channel.stageRecord(of: pieces)
+    _ = unsafe channel.stageRecord(ofVectors: UnsafeMutableRawBufferPointer(pieces))
     while true {
       switch channel.sendStaged() {
       case .bytes(let count): return count

@@ -39,7 +39,7 @@ import Testing
   @Test("columns of numbers stand to the right, words to the left, nothing trails")
   func table() {
     let lines = Text.table(["name", "count"], [["a", "7"], ["long", "1234567"]])
-    #expect(lines == ["name    count", "a             7", "long  1234567"])
+    #expect(lines == ["name    count", "a           7", "long  1234567"])
     #expect(Text.table(["name", "note"], [["a", ""]]) == ["name  note", "a"])
   }
 

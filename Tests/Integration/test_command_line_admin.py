@@ -24,7 +24,7 @@ from admin_client import TOKEN
 from conftest import ROOT
 from daemon_process import DaemonProcess
 from disk_daemon import MEBIBYTE
-from kdn import Client
+from kdn import Client, Key
 
 OK, NO, FAILED, USAGE = 0, 1, 2, 64
 KDN = os.environ.get("KDN", str(ROOT / ".build/release/kdn"))
@@ -107,7 +107,7 @@ def test_the_running_configuration_is_shown_with_its_sources(node):
 def test_objects_and_documents_are_listed(node):
     with Client(node.daemon.address) as client:
         for number in range(3):
-            client.put(f"object {number}".encode(), bytes(1000 + number))
+            client.put(Key.opaque(f"object {number}".encode()), bytes(1000 + number))
     header, *rows = node.lines("objects")
     assert header.split() == "hash kind bytes tokens uses tiers pinned part".split()
     assert sorted(int(row.split()[2]) for row in rows) == [1000, 1001, 1002]
@@ -129,7 +129,7 @@ def test_the_slow_log_shows_what_took_long(node):
             deadline = time.monotonic() + SECONDS
             while client.stats()["pool"]["waiters"] == 0:
                 assert time.monotonic() < deadline
-            client.put(b"later", b"now")
+            client.put(Key.opaque(b"later"), b"now")
         assert started.communicate(timeout=SECONDS)[0] == b"now"
     finally:
         started.kill()
@@ -205,8 +205,8 @@ def test_the_life_of_a_tenant(node):
     (first,) = node.lines("namespace", "add", "team", "--ram", "4MiB")
     assert re.fullmatch("[0-9a-f]{64}", first)
     with node.client("team", first) as client:
-        client.put(b"ours", bytes(MEBIBYTE))
-        assert client.get(b"ours") == bytes(MEBIBYTE)
+        client.put(Key.opaque(b"ours"), bytes(MEBIBYTE))
+        assert client.get(Key.opaque(b"ours")) == bytes(MEBIBYTE)
     listed = next(line for line in node.lines("namespace", "list") if line.startswith("team "))
     assert "ram=4MiB" in listed and "file" in listed
     assert first not in (node.folder / "namespaces.json").read_text()
@@ -488,7 +488,7 @@ def test_fsck_shows_a_bar_on_a_terminal(start, terminal, tmp_path, node):
     daemon = start(*flags)
     with Client(daemon.address) as client:
         for number in range(12):
-            client.put(f"{number}".encode(), os.urandom(MEBIBYTE), durability="disk")
+            client.put(Key.opaque(bytes([number])), os.urandom(MEBIBYTE), durability="disk")
     daemon.terminate()
     assert daemon.wait() == 0
     check = terminal("fsck", str(folder), only_errors=True)

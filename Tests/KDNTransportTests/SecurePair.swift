@@ -91,7 +91,9 @@ final class SecurePair {
         var piece = iovec(
           iov_base: UnsafeMutableRawPointer(mutating: rest.baseAddress), iov_len: rest.count)
         sent += withUnsafeMutablePointer(to: &piece) {
-          client.stageRecord(of: UnsafeMutableBufferPointer(start: $0, count: 1))
+          client.stageRecord(
+            ofVectors: UnsafeMutableRawBufferPointer(
+              UnsafeMutableBufferPointer(start: $0, count: 1)))
         }
         while true {
           let step = client.sendStaged()

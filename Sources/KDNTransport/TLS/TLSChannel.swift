@@ -1,5 +1,5 @@
 internal import COpenSSL
-package import Glibc
+internal import Glibc
 
 /// How far the agreement on keys has come.
 package enum HandshakeState: Equatable, Sendable {
@@ -148,8 +148,13 @@ package enum HandshakeState: Equatable, Sendable {
   /// Makes a record of the first of `pieces`, which no other may precede; says of how many bytes.
   ///
   /// What is not copied is sent from its place, and stays readable there until it is out.
-  @unsafe package func stageRecord(of pieces: UnsafeMutableBufferPointer<iovec>) -> Int {
+  @unsafe func stageRecord(of pieces: UnsafeMutableBufferPointer<iovec>) -> Int {
     unsafe stage.fill(from: pieces)
+  }
+
+  /// The same with `vectors`, whole `iovec`s, for modules that import their own.
+  @unsafe package func stageRecord(ofVectors vectors: UnsafeMutableRawBufferPointer) -> Int {
+    unsafe stageRecord(of: vectors.assumingMemoryBound(to: iovec.self))
   }
 
   /// Sends the record that was staged: all of it or nothing, and then it must be tried again.

@@ -98,7 +98,7 @@ private final class Screen {
     let lines = frame.lines(rows: size.rows - 1).map { $0.prefix(size.columns) + Self.clearLine }
     let start = hasEntered ? Self.home : Self.enter + Self.home
     hasEntered = true
-    Output.text(start + lines.joined(separator: "\r\n") + "\r\n" + Self.clearBelow)
+    Output.text(start + lines.joined(separator: "\n") + "\n" + Self.clearBelow)
   }
 
   /// Waits for a signal, until `deadline` at most.
