@@ -3,7 +3,13 @@
 const TOKEN = "kdn-token";
 const TIMEOUT_MS = 8000;
 
-export class Unauthorised extends Error {}
+// Knows the token that was refused: another one may have been entered since.
+export class Unauthorised extends Error {
+  constructor(used) {
+    super("the daemon asks for a token");
+    this.isStale = () => token.get() !== used;
+  }
+}
 
 export const token = {
   get: () => sessionStorage.getItem(TOKEN),
@@ -15,13 +21,14 @@ const headers = () => (token.get() ? { Authorization: `Bearer ${token.get()}` } 
 
 // Answers the JSON at a path. `accepted` names statuses that carry an answer beside 200.
 export async function ask(path, accepted = []) {
+  const used = token.get();
   const response = await fetch(path, {
     headers: headers(),
     cache: "no-store",
     credentials: "omit",
     signal: AbortSignal.timeout(TIMEOUT_MS),
   });
-  if (response.status === 401) throw new Unauthorised("the daemon asks for a token");
+  if (response.status === 401) throw new Unauthorised(used);
   if (!response.ok && !accepted.includes(response.status)) {
     throw new Error(`the daemon answered ${response.status} to ${path}`);
   }
@@ -30,13 +37,14 @@ export async function ask(path, accepted = []) {
 
 // Calls `heard` with each event after `serial` until the stream ends or `signal` aborts it.
 export async function listen(serial, heard, signal) {
+  const used = token.get();
   const response = await fetch(`/events?after=${serial}`, {
     headers: { ...headers(), Accept: "text/event-stream" },
     cache: "no-store",
     credentials: "omit",
     signal,
   });
-  if (response.status === 401) throw new Unauthorised("the daemon asks for a token");
+  if (response.status === 401) throw new Unauthorised(used);
   if (!response.ok || !response.body) throw new Error(`no events: ${response.status}`);
   const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
   let rest = "";

@@ -52,8 +52,9 @@ class Page {
       byId("banner").hidden = true;
       this.later(EVERY_MS);
     } catch (fault) {
-      if (fault instanceof Unauthorised) this.askToken();
-      else this.showFault(fault);
+      if (!(fault instanceof Unauthorised)) this.showFault(fault);
+      else if (fault.isStale()) this.later(0);
+      else this.askToken();
     } finally {
       this.isAsking = false;
     }

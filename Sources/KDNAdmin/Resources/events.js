@@ -48,7 +48,7 @@ export class Events {
         await listen(this.serial, (event) => this.show(event), signal);
       } catch (fault) {
         if (signal.aborted) return;
-        if (fault instanceof Unauthorised) {
+        if (fault instanceof Unauthorised && !fault.isStale()) {
           this.onUnauthorised();
           return;
         }
