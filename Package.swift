@@ -118,6 +118,9 @@ let package = Package(
 
     .testTarget(name: "KDNCoreTests", dependencies: ["KDNCore"], swiftSettings: tests),
     .testTarget(
+      name: "CommandLineTests", dependencies: ["kdn", "KDNControl", "KDNCore", crypto],
+      swiftSettings: tests),
+    .testTarget(
       name: "KDNControlTests", dependencies: ["KDNControl", "KDNCore"], swiftSettings: tests),
     .testTarget(
       name: "KDNAdminTests", dependencies: ["KDNAdmin", "KDNControl", "KDNCore", log],

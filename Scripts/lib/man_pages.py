@@ -9,10 +9,18 @@ import argparse
 import json
 import re
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 DATE = "November 2026"
+# Options that so many commands take are described once.
+SHARED_MIN = 3
+FILES = {
+    "/etc/kdn/kdnd.yaml": "What the packaged service reads.",
+    "/run/kdn/kdnd.sock": "Its Unix socket, for members of the group kdn.",
+    "/var/lib/kdn/namespaces.json": "Its tenants, as administrators left them.",
+    "/var/cache/kdn": "A place for a directory of the disk tier.",
+}
 
 
 def escaped(text: str) -> str:
@@ -54,11 +62,9 @@ def spelled(argument: dict) -> str:
     return names if argument["kind"] == "flag" else f"{names} {value}"
 
 
-def options(command: dict) -> Iterator[str]:
-    """Every option of a command with its meaning and default."""
-    for argument in command.get("arguments", []):
-        if not argument.get("shouldDisplay", True):
-            continue
+def described(arguments: list[dict]) -> Iterator[str]:
+    """Options and arguments with their meanings and defaults."""
+    for argument in arguments:
         yield ".TP"
         yield spelled(argument)
         yield escaped(argument.get("abstract", "")) or "\\&"
@@ -76,15 +82,67 @@ def synopsis(name: str, command: dict) -> Iterator[str]:
             yield f"[{text}]" if argument["isOptional"] else text
     if any(argument["kind"] != "positional" for argument in command.get("arguments", [])):
         yield "[\\fIoptions\\fR]"
-    if any(sub["commandName"] != "help" for sub in command.get("subcommands", [])):
+    if subcommands(command):
         yield "\\fIcommand\\fR"
 
 
-def commands(name: str, command: dict) -> Iterator[str]:
-    """All commands below one, each with its options."""
-    for sub in command.get("subcommands", []):
-        if sub["commandName"] == "help":
-            continue
+def arguments_of(command: dict) -> list[dict]:
+    """What a command takes, but for what is taken everywhere: --help and --version."""
+    return [
+        argument
+        for argument in command.get("arguments", [])
+        if argument.get("shouldDisplay", True)
+        and spelled(argument) not in (r"\fB\-h\fR, \fB\-\-help\fR", r"\fB\-\-version\fR")
+    ]
+
+
+def subcommands(command: dict) -> list[dict]:
+    """The commands below one that people call."""
+    return [
+        sub
+        for sub in command.get("subcommands", [])
+        if sub["commandName"] != "help" and sub.get("shouldDisplay", True)
+    ]
+
+
+def below(name: str, command: dict) -> Iterator[tuple[str, dict]]:
+    """All commands below one, with their names."""
+    for sub in subcommands(command):
+        full = f"{name} {sub['commandName']}".strip()
+        yield full, sub
+        yield from below(full, sub)
+
+
+def shared(command: dict) -> dict[str, tuple[str, dict]]:
+    """Options that mean the same in many commands: by their text, with who takes them."""
+    takers: dict[str, list[str]] = {}
+    found: dict[str, dict] = {}
+    for name, sub in below("", command):
+        for argument in arguments_of(sub):
+            text = json.dumps(argument, sort_keys=True)
+            takers.setdefault(text, []).append(name)
+            found[text] = argument
+    return {
+        text: (", ".join(names), found[text])
+        for text, names in takers.items()
+        if len(names) >= SHARED_MIN and found[text]["kind"] != "positional"
+    }
+
+
+def common_options(options: dict[str, tuple[str, dict]]) -> Iterator[str]:
+    """Options of many commands, once, under the names of the commands that take them."""
+    groups: dict[str, list[dict]] = {}
+    for takers, argument in options.values():
+        groups.setdefault(takers, []).append(argument)
+    for takers, arguments in groups.items():
+        yield ".PP"
+        yield f"Taken by {escaped(takers)}:"
+        yield from described(arguments)
+
+
+def commands(name: str, command: dict, elsewhere: dict) -> Iterator[str]:
+    """All commands below one, each with the options that are not described elsewhere."""
+    for sub in subcommands(command):
         full = f"{name} {sub['commandName']}"
         yield f".SS {escaped(full)}"
         yield from synopsis(full, sub)
@@ -92,8 +150,13 @@ def commands(name: str, command: dict) -> Iterator[str]:
         yield escaped(sub.get("abstract", ""))
         if sub.get("discussion"):
             yield from paragraphs(sub["discussion"])
-        yield from options(sub)
-        yield from commands(full, sub)
+        own = [
+            argument
+            for argument in arguments_of(sub)
+            if json.dumps(argument, sort_keys=True) not in elsewhere
+        ]
+        yield from described(own)
+        yield from commands(full, sub, elsewhere)
 
 
 def paragraphs(text: str) -> Iterator[str]:
@@ -103,16 +166,28 @@ def paragraphs(text: str) -> Iterator[str]:
         yield from (escaped(line.strip()) for line in part.splitlines())
 
 
-def program_page(program: str, section: int, also: list[str]) -> str:
-    """The page of a program."""
+def files(names: Iterable[str]) -> Iterator[str]:
+    """Files with what they are for."""
+    yield ".SH FILES"
+    for name in names:
+        yield from (".TP", f".I {escaped(name)}", escaped(FILES[name]))
+
+
+def program_page(program: str, section: int, also: list[str], kept: Iterable[str] = ()) -> str:
+    """The page of a program, and of the files that it keeps."""
     command = dumped(program)
     name = command["commandName"]
     lines = [*head(name, section, command["abstract"]), ".SH SYNOPSIS", *synopsis(name, command)]
     lines += [".SH DESCRIPTION", escaped(command["abstract"])]
     lines += paragraphs(command.get("discussion", ""))
-    lines += [".SH OPTIONS", *options(command)]
-    if command.get("subcommands"):
-        lines += [".SH COMMANDS", *commands(name, command)]
+    own = [argument for argument in command["arguments"] if argument.get("shouldDisplay", True)]
+    lines += [".SH OPTIONS", *described(own)]
+    if subcommands(command):
+        options = shared(command)
+        lines += [".SH COMMANDS", *commands(name, command, options)]
+        lines += [".SH COMMON OPTIONS", *common_options(options)]
+    if kept:
+        lines += files(kept)
     return page(lines, also)
 
 
@@ -134,7 +209,7 @@ def configuration_page(file: Path) -> str:
             lines += [".TP", f"\\fB{escaped(found[1])}\\fR (default {escaped(found[2]) or 'none'})"]
             lines += [escaped(text) for text in comment] or ["\\&"]
             comment = []
-    lines += [".SH FILES", ".TP", ".I /etc/kdn/kdnd.yaml", "What the packaged service reads."]
+    lines += files(["/etc/kdn/kdnd.yaml"])
     return page(lines, ["kdnd(8)", "kdn(1)"])
 
 
@@ -152,7 +227,7 @@ def main() -> None:
     output = Path(arguments.output)
     output.mkdir(parents=True, exist_ok=True)
     pages = {
-        "kdnd.8": program_page(arguments.kdnd, 8, ["kdnd.yaml(5)", "kdn(1)"]),
+        "kdnd.8": program_page(arguments.kdnd, 8, ["kdnd.yaml(5)", "kdn(1)"], FILES),
         "kdn.1": program_page(arguments.kdn, 1, ["kdnd(8)", "kdnd.yaml(5)"]),
         "kdnd.yaml.5": configuration_page(Path(arguments.config)),
     }

@@ -52,7 +52,6 @@ UNSAFE_FILES = {
     "KDNServer/Statistics/ProcessReport+Own.swift": "getrusage, getrlimit and stat take pointers",
     "KDNServer/Configuration/PrivateFile.swift": "open, read, write and rename take pointers",
     "KDNAdmin/LoopTaskExecutor.swift": "a job is handed to the event loop unowned",
-    "kdn/Admin/HostFacts.swift": "getrlimit and adjtimex take pointers",
     "kdn/Admin/DaemonCheckup.swift": "statfs takes a pointer",
     "kdn/Terminal.swift": "ioctl takes a pointer",
     "KDNServer/Lifecycle/DescriptorLimit.swift": "getrlimit and setrlimit take pointers",

@@ -58,7 +58,9 @@ struct NamespaceList: DaemonCommand {
       } ?? token.id
     }
     let all = tokens + detail.certificateNames.map { "certificate \($0)" }
-    return all.isEmpty ? "nobody" : all.joined(separator: ", ")
+    guard all.isEmpty else { return all.joined(separator: ", ") }
+    // In a configuration only the development namespace can do without.
+    return detail.source == "configuration" ? "everybody on the host" : "nobody"
   }
 }
 
