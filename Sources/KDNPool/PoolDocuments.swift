@@ -66,6 +66,12 @@ extension Pool {
     documents.withTable(of: namespace) { $0.retire(name) }
   }
 
+  /// Forgets all names of a namespace.
+  func forgetDocuments(of namespace: Namespace) {
+    // Dropped here, after the lock.
+    _ = documents.withTable(of: namespace) { $0.removeAll() }
+  }
+
   /// How many leading chunks of a document are in some tier, in whatever parts.
   package func presentChunks(of document: Document, in namespace: Namespace) -> Int {
     let present = Set(

@@ -44,6 +44,7 @@ extension Pool {
         drop(layouts: Set(layouts), namespace, from: &residency, &dropped)
       }
     case .namespace:
+      forgetDocuments(of: namespace)
       let share = residency.withLock { $0.endGeneration(of: namespace) }
       return PurgeCount(objects: share.objects, bytes: share.bytes)
     }

@@ -84,6 +84,7 @@ extension Pool {
   private func endGeneration(
     of namespace: Namespace, _ backing: Backing, _ completion: @escaping PurgeCompletion
   ) {
+    forgetDocuments(of: namespace)
     let (share, generation) = residency.withLock { residency in
       (residency.endGeneration(of: namespace), namespace.generation)
     }

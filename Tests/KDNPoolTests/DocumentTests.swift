@@ -86,6 +86,22 @@ struct DocumentTests {
     #expect(fixture.pool.documents(after: "", limit: 10, in: other).isEmpty)
   }
 
+  @Test func aPurgeOfTheNamespaceForgetsItsNamesAndNoOthers() throws {
+    let fixture = try Fixture()
+    let before = fixture.pool.statistics.chargedBytes
+    let other = try fixture.pool.namespace(NamespaceName("other"))
+    _ = try fixture.pool.register(fixture.layout, in: other)
+    let text = try document("a", in: fixture)
+    _ = try fixture.pool.publish(text, in: fixture.tenant)
+    _ = try fixture.pool.publish(text, in: other)
+    fixture.purge(.keys(text.hashes.map { ObjectKey(opaque: $0) }))
+    #expect(fixture.pool.resolve(document: "a", in: fixture.tenant) != nil)
+    fixture.purge(.namespace)
+    #expect(fixture.pool.resolve(document: "a", in: fixture.tenant) == nil)
+    #expect(fixture.pool.resolve(document: "a", in: other) != nil)
+    #expect(fixture.pool.statistics.chargedBytes == before + text.byteCount)
+  }
+
   @Test func aLimitOfNamesIsKept() throws {
     let fixture = try Fixture { $0.documentsPerNamespaceMax = 2 }
     for name in ["a", "b", "a"] {

@@ -39,6 +39,18 @@ struct TwoTierPurgeTests {
     #expect(!tiers.isInRAM(1))
   }
 
+  @Test func aPurgeOfTheNamespaceForgetsItsDocuments() throws {
+    let tiers = try TwoTiers()
+    let document = try Document(
+      name: "a", layout: tiers.fixture.layout.id, tokenCount: 1, chunkTokens: 16,
+      hashes: [tiers.fixture.hash(1)])
+    _ = try tiers.pool.publish(document, in: tiers.fixture.tenant)
+    tiers.putBelow(1)
+    #expect(tiers.pool.resolve(document: "a", in: tiers.fixture.tenant)?.presentChunks == 1)
+    _ = tiers.purge(.namespace)
+    #expect(tiers.pool.resolve(document: "a", in: tiers.fixture.tenant) == nil)
+  }
+
   @Test func prefixesReachThroughChunksOfEitherTierInTurn() throws {
     let tiers = try TwoTiers()
     // 1 in RAM, 2 below, 3 in RAM, 4 below; 5 and 6 build on none of them.
