@@ -11,6 +11,8 @@ extension DiskDriver {
     if scenario.hasQuotas {
       try checkUsage()
       if random.isOne(in: 25) { try setQuota(tier) }
+      // What a quota took away is not steady, even if the operation brings it back.
+      watchWalk()
     }
     switch random.number(below: 100) {
     case 0..<44: try write(tier)
