@@ -33,6 +33,15 @@ package struct LayoutGeometry: Sendable {
     }.sorted { $0.number < $1.number }
   }
 
+  /// The part with every layer and head; nil if layers differ in heads, so that no part has all.
+  package var whole: Part? {
+    let heads = Set(layers.map(\.kvHeads)).subtracting([0])
+    guard heads.count <= 1, let first = layers.first, let last = layers.last else { return nil }
+    return Part(
+      firstLayer: UInt16(first.number), layerCount: UInt16(last.number - first.number + 1),
+      firstKVHead: 0, kvHeadCount: UInt16(heads.first ?? 1))
+  }
+
   /// Bytes of an object that holds `tokens` tokens of `part`.
   ///
   /// - Throws: a fault that names `firstLayer` or `kvHeadCount` if the part does not fit the

@@ -72,11 +72,29 @@ extension Pool {
     _ = documents.withTable(of: namespace) { $0.removeAll() }
   }
 
-  /// How many leading chunks of a document are in some tier, in whatever parts.
+  /// Parts of one document that are looked for in the slower tier.
+  private static var partsMax: Int { 16 }
+
+  /// How many leading chunks of a document are in RAM, in whatever parts, or in the slower tier,
+  /// whole or in a part that RAM has of a chunk before.
+  ///
+  /// Looks up what it names and walks over nothing: clients ask for it on a data loop.
   package func presentChunks(of document: Document, in namespace: Namespace) -> Int {
-    let present = Set(
-      keys(of: document.hashes, in: namespace).filter { $0.layout == document.layout }.map(\.hash))
-    return document.hashes.prefix { present.contains($0) }.count
+    var parts = Set([namespace.geometry(of: document.layout)?.whole].compactMap { $0 })
+    let now = clock.now()
+    return document.hashes.prefix { hash in
+      let place = ChunkPlace(hash, in: namespace.number)
+      let found = stripe(of: place).withLock { $0.table.all(at: place) }
+        .filter { $0.key.layout == document.layout && $0.isLive(at: now) }
+      guard found.isEmpty else {
+        for object in found where parts.count < Self.partsMax { parts.insert(object.key.part) }
+        return true
+      }
+      return parts.contains { part in
+        let key = ObjectKey(hash: hash, layout: document.layout, part: part, variant: 0)
+        return backing?.held(key, in: namespace) != nil
+      }
+    }.count
   }
 
   private struct PublishAnswer {

@@ -46,6 +46,8 @@ struct TwoTierPurgeTests {
       hashes: [tiers.fixture.hash(1)])
     _ = try tiers.pool.publish(document, in: tiers.fixture.tenant)
     tiers.putBelow(1)
+    // Known below by its whole part alone, or not at all.
+    #expect(tiers.fixture.facts(1).key.part == LayoutGeometry(tiers.fixture.layout).whole)
     #expect(tiers.pool.resolve(document: "a", in: tiers.fixture.tenant)?.presentChunks == 1)
     _ = tiers.purge(.namespace)
     #expect(tiers.pool.resolve(document: "a", in: tiers.fixture.tenant) == nil)
