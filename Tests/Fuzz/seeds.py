@@ -52,6 +52,32 @@ def disk_seeds(disk):
     return seeds
 
 
+RESP_LINES = (
+    "HELLO 3 AUTH user password SETNAME name", "AUTH password", "AUTH user password",
+    "CLIENT SETINFO LIB-NAME redis-py", "CLIENT SETINFO LIB-VER 8.1", "CLIENT SETNAME name",
+    "CLIENT GETNAME", "CLIENT ID", "CLIENT INFO", "CLIENT NO-EVICT ON", "CLIENT NO-TOUCH OFF",
+    "CLIENT KILL ID 1", "CLIENT MAINT_NOTIFICATIONS ON", "PING", "PING text", "ECHO text",
+    "SELECT 0", "SET key value", "SET key value EX 10 NX", "SET key value PX 10 XX GET",
+    "SET key value EXAT 10", "SET key value PXAT 10", "SET key value KEEPTTL", "SETEX key 5 value",
+    "PSETEX key 5 value", "SETNX key value", "GET key", "MGET a b c", "EXISTS a b", "DEL a",
+    "UNLINK a b", "STRLEN key", "TYPE key", "TTL key", "PTTL key", "EXPIRE key 10 NX",
+    "PEXPIRE key 10 XX GT", "EXPIREAT key 10 LT", "PEXPIREAT key 10", "PERSIST key",
+    "SCAN 0 MATCH a* COUNT 10 TYPE string", "INFO server all", "DBSIZE", "FLUSHDB ASYNC",
+    "FLUSHALL SYNC", "CONFIG GET max*", "CONFIG SET a b", "COMMAND", "COMMAND COUNT",
+    "COMMAND LIST", "COMMAND INFO get x", "COMMAND DOCS get", "QUIT", "RESET", "NOSUCH a b",
+)
+
+
+def resp_seeds():
+    """Each command, counted by the target and typed, and all of them in one stream."""
+    counted = [line.encode().replace(b" ", b"\1") for line in RESP_LINES]
+    typed = [line.encode() + b"\r\n" for line in RESP_LINES]
+    quoted = b'SET "a\\x00 b" \'c\\\'d\'\n*2\r\n$3\r\nGET\r\n$1\r\nk\r\n*0\r\n'
+    return [b"\0" + row for row in counted] + [b"\1" + row for row in typed] + [
+        b"\x0c" + b"\0".join(counted), b"\x15" + b"".join(typed), b"\2" + b"\0".join(counted),
+        b"\x1d" + quoted]
+
+
 def main():
     root = pathlib.Path(sys.argv[1])
     frames = json.loads((VECTORS / "frames.json").read_text())
@@ -82,6 +108,7 @@ def main():
     corpus(root, "Layouts", [
         part + bytes.fromhex(row["hex"]) for row in layouts["layouts"] + layouts["invalidLayouts"]])
 
+    corpus(root, "RESPStream", resp_seeds())
     corpus(root, "DiskFormats", disk_seeds(json.loads((VECTORS / "disk.json").read_text())))
 
 
