@@ -7,11 +7,11 @@ internal import Synchronization
 /// makes room for what.
 ///
 /// All operations may be called from any thread. Locks: `names`, then `residency`; `waiters` or
-/// `residency`, then one stripe; `residency`, then the fetch table, then one fetch; `leases` alone;
-/// the write queue alone. A stripe's lock is the innermost; under it nothing is called but the
-/// block's lease counter. Blocks are dropped, waiters told, and the slower tier called, after all
-/// locks are free. Jobs of the write queue, purges of two tiers among them, are done by one thread
-/// at a time, which holds no lock meanwhile.
+/// `residency`, then one stripe; `residency`, then the fetch table, then one fetch; `leases`,
+/// `keeps` and the write queue each alone. A stripe's lock is the innermost; under it nothing is
+/// called but the block's lease counter. Blocks are dropped, waiters told, and the slower tier
+/// called, after all locks are free. Jobs of the write queue, purges of two tiers and replacements
+/// among them, are done by one thread at a time, which holds no lock meanwhile.
 package final class Pool: Sendable {
   /// The limits.
   package let configuration: PoolConfiguration
@@ -23,6 +23,7 @@ package final class Pool: Sendable {
   let stripes: [Stripe]
   let residency: Guarded<Residency>
   let leases = Guarded(LeaseTable())
+  let keeps = Guarded(KeepTable())
   let waiters = Guarded(WaitTable())
   let documents = DocumentBook()
   /// Numbers the uses of objects.

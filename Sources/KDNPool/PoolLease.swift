@@ -19,7 +19,9 @@ extension Pool {
   func endDueLeases(now: Instant, countMax: Int = .max) -> Bool {
     let ended = leases.withLock { $0.removeEnded(by: now, countMax: countMax) }
     for record in ended { endLeases(of: record.objects) }
-    return ended.count == countMax
+    let kept = keeps.withLock { $0.removeEnded(by: now, countMax: countMax) }
+    for row in kept { endLeases(of: row.objects) }
+    return ended.count == countMax || kept.count == countMax
   }
 
   func addLease(

@@ -29,7 +29,7 @@ extension Pool {
     }
   }
 
-  private func chargeStore(
+  func chargeStore(
     of byteCount: Int, _ namespace: Namespace, now: Instant
   ) throws(PoolRefusal) -> QuotaCharge {
     do {
@@ -40,7 +40,7 @@ extension Pool {
     }
   }
 
-  private func takeRoom(
+  func takeRoom(
     for facts: StoreFacts, _ namespace: Namespace, _ quota: QuotaCharge, now: Instant
   ) throws(PoolRefusal) -> StoreReservation {
     let generation = namespace.generation
@@ -101,7 +101,7 @@ extension Pool {
     return .present(found)
   }
 
-  private func newAge(_ facts: StoreFacts) -> ObjectAge {
+  func newAge(_ facts: StoreFacts) -> ObjectAge {
     let ttl = facts.ttlMilliseconds
     return ObjectAge(
       expiry: ttl == 0 ? .never : clock.now().advanced(milliseconds: ttl),
@@ -134,7 +134,7 @@ extension Pool {
     return .success(.published(object))
   }
 
-  /// Makes an object visible whose key is not live; what was there under it is `replaced`.
+  /// Makes an object visible; what was there under its key, live or not, is `replaced`.
   func place(
     _ object: StoredObject, into residency: inout Residency,
     replacing replaced: inout StoredObject?
@@ -142,7 +142,8 @@ extension Pool {
     let (stripe, place) = stripe(of: object)
     let known = stripe.withLock { $0.table.find(object.key, at: place) }
     if let known {
-      if known.generation == object.generation { residency.expired += 1 }
+      let isOver = known.expiry <= clock.now()
+      if isOver, known.generation == object.generation { residency.expired += 1 }
       residency.remove(known)
       replaced = known
     }
@@ -164,7 +165,7 @@ extension Pool {
     }
   }
 
-  private func check(_ facts: StoreFacts, _ namespace: Namespace) throws(PoolRefusal) {
+  func check(_ facts: StoreFacts, _ namespace: Namespace) throws(PoolRefusal) {
     guard facts.byteCount > 0 else {
       throw .fault(
         FieldFault("totalBytes", value: facts.byteCount, limit: 1, "an object has bytes"))

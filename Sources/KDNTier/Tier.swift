@@ -41,6 +41,12 @@ package protocol Tier: AnyObject, Sendable {
 
   /// Hashes of all chunks here that build on one of `hashes`, at any distance.
   func descendants(of hashes: Set<ChunkHash>, in namespace: NamespaceName) -> Set<ChunkHash>
+  /// Whether a crash could bring back a record of this name: one that is here or on its way, one
+  /// that was dropped and lies on a device still, or one whose purge is not durable yet.
+  ///
+  /// May be true without need, never false in need. After a `purge` of the key that succeeded it is
+  /// false until the key is written again.
+  func mayReturn(_ key: ObjectKey, in namespace: NamespaceName) -> Bool
   /// Drops objects for good: the completion comes once no crash can bring them back, with count
   /// and bytes of those dropped whose keys are not among `counted`.
   func purge(
@@ -118,15 +124,19 @@ package struct HeldFacts: Sendable, Equatable {
   package var isDurable: Bool
   /// Whether a client pinned it there.
   package var isPinned: Bool
+  /// Milliseconds of its TTL that are left; nil without one.
+  package var ttlMilliseconds: UInt64?
 
   /// Puts the facts together.
   package init(
-    byteCount: Int, checksum: Checksum, isDurable: Bool, isPinned: Bool = false
+    byteCount: Int, checksum: Checksum, isDurable: Bool, isPinned: Bool = false,
+    ttlMilliseconds: UInt64? = nil
   ) {
     self.byteCount = byteCount
     self.checksum = checksum
     self.isDurable = isDurable
     self.isPinned = isPinned
+    self.ttlMilliseconds = ttlMilliseconds
   }
 }
 

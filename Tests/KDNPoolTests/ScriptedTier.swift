@@ -68,6 +68,8 @@ final class ScriptedTier: Tier {
     var limits: [NamespaceName: NamespaceLimits] = [:]
     var lastNumber: UInt64 = 0
     var holds: [Name: Instant] = [:]
+    /// Names whose records a start would find although they were dropped.
+    var shadows: Set<Name> = []
     /// What the test does, once, when it is asked to find an object or to purge.
     var onFind: (@Sendable () -> Void)?
     var onPurge: (@Sendable () -> Void)?
@@ -194,6 +196,19 @@ final class ScriptedTier: Tier {
     return found
   }
 
+  func mayReturn(_ key: ObjectKey, in namespace: NamespaceName) -> Bool {
+    let name = Name(namespace: namespace, key: key)
+    return state.withLock { state in
+      !state.isReady || state.stored[name] != nil || state.shadows.contains(name)
+        || state.pendingWrites.contains { write in
+          write.facts.key == key && write.facts.namespace == namespace
+            && !state.purges[write.purgeCount...].contains { purge in
+              purge.namespace == namespace && Self.covers(purge.scope, write.facts)
+            }
+        }
+    }
+  }
+
   func purge(
     _ scope: TierPurge, in namespace: NamespaceName, counted: Set<ObjectKey>,
     completion: @escaping @Sendable (Result<(objects: Int, bytes: Int), TierRefusal>) -> Void
@@ -204,6 +219,9 @@ final class ScriptedTier: Tier {
       state.purges.append(Purge(namespace: namespace, scope: scope))
       var objects = 0
       var bytes = 0
+      if case .keys(let keys) = scope {
+        for key in keys { state.shadows.remove(Name(namespace: namespace, key: key)) }
+      }
       for (name, stored) in state.stored
       where name.namespace == namespace && Self.covers(scope, stored.facts) {
         state.stored[name] = nil

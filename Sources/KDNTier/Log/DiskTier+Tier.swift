@@ -26,7 +26,7 @@ extension DiskTier: Tier {
         HeldFacts(
           byteCount: entry.byteCount, checksum: entry.checksum,
           isDurable: entry.stage == .durable && state.isJournalDurable,
-          isPinned: entry.isPinned))
+          isPinned: entry.isPinned, ttlMilliseconds: entry.ttlLeft(atWallMilliseconds: wall)))
     }
   }
 
@@ -94,6 +94,15 @@ extension DiskTier: Tier {
     look { state, _ in
       guard let number = state.tenants.knownNumber(of: namespace) else { return [] }
       return state.index.descendants(of: hashes, in: number)
+    }
+  }
+
+  package func mayReturn(_ key: ObjectKey, in namespace: NamespaceName) -> Bool {
+    look { state, _ in
+      guard let number = state.tenants.knownNumber(of: namespace) else {
+        return !state.isReady || state.shadows.mayHaveAny
+      }
+      return state.mayReturn(DiskKey(namespace: number, key: key))
     }
   }
 

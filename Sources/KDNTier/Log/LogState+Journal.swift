@@ -153,6 +153,7 @@ extension LogState {
     tickets[number] = ticket.left > 0 ? ticket : nil
     guard ticket.left == 0 else { return }
     let (completion, isWritten) = (ticket.completion, ticket.isWritten)
+    doubts.end(number, isDurable: isWritten)
     finish { completion(isWritten) }
   }
 
@@ -174,7 +175,9 @@ extension LogState {
 
   private mutating func rewrite(_ directory: Int) {
     if isReady {
-      tenants.forgetPurges(before: directories.map(\.oldestSequence).min() ?? .max)
+      let first = directories.map(\.oldestSequence).min() ?? .max
+      tenants.forgetPurges(before: first)
+      shadows.forget(before: first)
     }
     let journal = directories[directory].journal
     let tickets = journal.pendingTickets

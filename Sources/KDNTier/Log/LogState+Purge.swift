@@ -38,6 +38,11 @@ extension LogState {
       case .before: []
       }
     guard !entries.isEmpty else { return finish { [sum] in completion(.success(sum)) } }
+    if case .keys(let asked) = scope {
+      for key in asked where key.kind == .opaque {
+        doubts.add(.key(DiskKey(namespace: number, key: key)), ticket: nextTicket)
+      }
+    }
     remember(entries) { [sum] isDurable in
       completion(isDurable ? .success(sum) : .failure(.busy))
     }
@@ -72,6 +77,8 @@ extension LogState {
       }
       drop(key)
     }
+    shadows.forget(number)
+    doubts.add(.tenant(number), ticket: nextTicket)
     remember([.generation(namespace, generation)]) { [sum] isDurable in
       completion(isDurable ? .success(sum) : .failure(.busy))
     }

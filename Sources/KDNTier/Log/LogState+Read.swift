@@ -155,6 +155,8 @@ extension LogState {
     guard index[read.key]?.sequence == read.sequence else { return }
     drop(read.key)
     counters.dropped += 1
+    // Nobody hears when that is durable.
+    if read.key.key.kind == .opaque { doubts.add(.key(read.key), ticket: .max) }
     remember(
       [
         .purgedKeys(

@@ -86,13 +86,15 @@ extension LogState {
     var entry = IndexEntry(
       record.facts, place: place, sequence: record.sequence, stage: stage,
       isPinned: tenants.pins[key] != nil)
+    let isDead = tenants.isDead(key, generation: entry.generation, sequence: entry.sequence)
     guard
-      !tenants.isDead(key, generation: entry.generation, sequence: entry.sequence),
+      !isDead,
       entry.generation <= tenants.generation(of: key.namespace),
       !entry.isExpired(atWallMilliseconds: wall), index[key]?.sequence ?? 0 < entry.sequence,
       index.count < configuration.objectsMax
     else {
       directories[directory].droppedInRecovery += 1
+      if !isDead { noteShadow(of: key, sequence: entry.sequence) }
       return
     }
     entry.uses = directories[directory].useCounts[record.sequence] ?? 0
@@ -122,6 +124,7 @@ extension LogState {
     guard !isReady, directories.allSatisfy({ $0.phase != .recovering }) else { return }
     // Before segments are sorted: one of which nothing is left is free at once.
     while shrink() {}
+    noteUnreadShadows()
     for directory in directories.indices {
       sortSegments(directory)
       guard directories[directory].isTooSmall else { continue }

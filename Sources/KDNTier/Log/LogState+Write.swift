@@ -96,7 +96,8 @@ extension LogState {
     remember([.sequenceReserved(reservedSequence)])
   }
 
-  private static let sequencesAhead: UInt64 = 1 << 24
+  /// Sequences that are reserved at once.
+  static let sequencesAhead: UInt64 = 1 << 24
 
   /// The writable directory with the least waiting that has segments large enough.
   private mutating func leastLoaded(for byteCount: Int) -> Int? {

@@ -9,6 +9,10 @@ struct LogState: Sendable {
   var directories: [DirectoryState] = []
   var index = DiskIndex()
   var tenants = Tenants()
+  /// Records that are not in the index and lie on a device still.
+  var shadows = ShadowTable()
+  /// Purges of which no journal has said yet that they are durable.
+  var doubts = PurgeDoubts()
   /// Records on their way, by their sequence.
   var writes: [UInt64: PendingWrite] = [:]
   var nextSequence: UInt64 = 1
@@ -62,6 +66,8 @@ struct LogState: Sendable {
   /// Takes a record out of the index and out of its directory's census.
   mutating func drop(_ key: DiskKey) {
     guard let entry = index.remove(key) else { return }
+    // A copy of it may be on its way, under a later sequence than the index knows.
+    noteShadow(of: key, sequence: max(entry.sequence, nextSequence - 1))
     if entry.stage != .writing { count(entry, -1) }
     holds[key] = nil
   }

@@ -81,6 +81,9 @@ struct Tenants: Sendable {
     return purgedLayouts[layout].map { sequence <= $0 } ?? false
   }
 
+  /// The sequence up to which records of exactly this name are dead; nil if none was purged.
+  func purgedThrough(_ key: DiskKey) -> UInt64? { purgedKeys[key] }
+
   /// Takes in what a journal said, or what is about to be written to it.
   ///
   /// - Returns: the highest sequence that it names.

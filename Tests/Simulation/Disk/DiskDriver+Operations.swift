@@ -14,6 +14,7 @@ extension DiskDriver {
       // What a quota took away is not steady, even if the operation brings it back.
       watchWalk()
     }
+    if random.isOne(in: 4) { checkReturning(tier) }
     switch random.number(below: 100) {
     case 0..<44: try write(tier)
     case 44..<51: try makeDurable(tier)

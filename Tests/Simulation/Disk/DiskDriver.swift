@@ -32,6 +32,8 @@ final class DiskDriver {
     var foundAfterRecovery = 0
     var missedExcused = 0
     var forged = 0
+    /// Copies' names of which the tier said that they cannot return.
+    var cannotReturn = 0
     var quotaChecks = 0
     var lists = 0
   }

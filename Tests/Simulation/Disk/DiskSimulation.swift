@@ -69,6 +69,7 @@ extension DiskDriver.Totals {
     foundAfterRecovery += other.foundAfterRecovery
     missedExcused += other.missedExcused
     forged += other.forged
+    cannotReturn += other.cannotReturn
     quotaChecks += other.quotaChecks
     lists += other.lists
     refusals.merge(other.refusals) { $0 + $1 }
@@ -118,7 +119,9 @@ struct DiskSimulation {
   @Test("what was acknowledged survives crashes at any point, and nothing else comes back")
   func crashes() throws {
     let totals = try run(.roomy, percent: 18)
-    if totals.lives >= 400 { #expect(totals.forged > 0 && totals.closes > 0) }
+    if totals.lives >= 400 {
+      #expect(totals.forged > 0 && totals.closes > 0 && totals.cannotReturn > 0)
+    }
   }
 
   @Test("so it does on devices far too small, where what is not pinned makes room")
