@@ -31,6 +31,9 @@ struct KDNDaemon: ParsableCommand {
   var unix: String?
   @Option(help: "TCP address to listen on with TLS, HOST:PORT; may be given several times.")
   var tls: [String] = []
+  @Option(
+    help: "TCP address to listen on for clients of Redis, HOST:PORT; may be given several times.")
+  var resp: [String] = []
   @Option(help: "HTTP address for administrators, HOST:PORT; may be given several times.")
   var admin: [String] = []
   @Option(help: "All memory of the cache, such as 1GiB.")
@@ -152,6 +155,7 @@ struct KDNDaemon: ParsableCommand {
     var flags: [String: [String]] = [:]
     if !tcp.isEmpty { flags["tcp"] = tcp }
     if !tls.isEmpty { flags["tls"] = tls }
+    if !resp.isEmpty { flags["resp"] = resp }
     if !admin.isEmpty { flags["admin"] = admin }
     if !disk.isEmpty { flags["disk"] = disk }
     let named = [

@@ -66,7 +66,7 @@ const specs = {
   },
   connections: {
     title: "Connections", unit: "open, by link", format: format.count,
-    ...named("connections", ["tcp", "tls", "unix"]), empty: "Nobody is connected.",
+    ...named("connections", ["tcp", "tls", "unix", "resp"]), empty: "Nobody is connected.",
     name: (label) => (label === "unix" ? "Unix socket" : label.toUpperCase()),
   },
   errors: {

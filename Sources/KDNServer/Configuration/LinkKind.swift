@@ -6,4 +6,6 @@ package enum LinkKind: String, Sendable, CaseIterable {
   case tls
   /// A Unix socket.
   case unix
+  /// Redis's protocol over plain TCP.
+  case resp
 }

@@ -13,6 +13,8 @@ package struct LiveValues: Sendable {
   package var drainTimeoutMilliseconds: Int
   /// Who may give orders.
   package var administrators: [Administrator]
+  /// How clients of Redis are served.
+  package var resp: RESPSettings
   /// Certificate and key for new connections; nil without TLS.
   package var security: TLSServer?
 
@@ -23,6 +25,7 @@ package struct LiveValues: Sendable {
     slowRequestMilliseconds = configuration.slowRequestMilliseconds
     drainTimeoutMilliseconds = configuration.drainTimeoutMilliseconds
     administrators = configuration.admin.administrators
+    resp = configuration.resp
     self.security = security
   }
 }

@@ -10,6 +10,8 @@ package struct ServerConfiguration: Sendable {
   package var unixMode: UInt32
   /// Where to listen with TLS, and with what.
   package var tls: TLSSettings
+  /// Clients of Redis: where, and how they are served.
+  package var resp: RESPSettings
   /// The HTTP endpoint for administrators.
   package var admin: AdminSettings
   /// Connections served at once.
@@ -72,7 +74,9 @@ package struct ServerConfiguration: Sendable {
     endpoints = parser.plainEndpoints(passed)
     unixMode = parser.mode("unix_mode")
     tls = parser.tls(passed: passedTLS)
-    parser.requireListener(endpoints + tls.endpoints)
+    resp = parser.resp(passed: passed.filter { $0.kind == .resp }.map(\.endpoint))
+    let listeners = endpoints + tls.endpoints + resp.endpoints
+    parser.requireListener(listeners)
     admin = parser.admin()
     connectionsMax = parser.count("max_connections", 1...1_000_000)
     let loops = parser.count("loops", 0...256)
@@ -84,7 +88,7 @@ package struct ServerConfiguration: Sendable {
     wantsNUMA = parser.choice("numa", ["auto": true, "off": false], else: true)
     wantsPrefault = parser.choice("prefault", ["on": true, "off": false], else: true)
     disk = parser.disk()
-    let isLoopback = (endpoints + tls.endpoints).allSatisfy(\.isLoopback)
+    let isLoopback = listeners.allSatisfy(\.isLoopback)
     hasDevelopmentNamespace =
       parser.choice("development_namespace", ["auto": true, "off": false], else: false)
       && isLoopback
@@ -92,6 +96,8 @@ package struct ServerConfiguration: Sendable {
       hasDevelopment: hasDevelopmentNamespace, verifiesClients: tls.clientCAPath != nil)
     namespacesFile = parser.path("namespaces_file")
     limits = parser.limits()
+    parser.requireNamespace(
+      of: resp, tenants, hasFile: namespacesFile != nil, hasDevelopment: hasDevelopmentNamespace)
     drainTimeoutMilliseconds = parser.count("drain_timeout_ms", 0...3_600_000)
     slowRequestMilliseconds = parser.count("slow_request_ms", 0...3_600_000)
     logFormat = parser.choice(

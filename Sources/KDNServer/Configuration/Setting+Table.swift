@@ -23,6 +23,27 @@ extension Setting {
       "Names in client certificates that open a namespace without a token: DNS, URI or CN=TEXT.",
       .reloadable),
     Setting(
+      "resp", list: [], "HOST:PORT",
+      "TCP addresses to listen on for clients of Redis; port 0 lets the kernel choose."),
+    Setting(
+      "resp_namespace", "", "NAMESPACE",
+      "Namespace of clients of Redis that do not log in, only if every resp listener is loopback."),
+    Setting(
+      "resp_exists_lease_ms", "10000", "milliseconds",
+      "What EXISTS of Redis found stays this long for whoever loads it then; 0: not at all.",
+      .reloadable),
+    Setting(
+      "resp_lease_share", "25", "percent",
+      "Most of the arena, and of a namespace's ram limit, that EXISTS keeps from eviction.",
+      .reloadable),
+    Setting(
+      "resp_value_bytes_max", "512MiB", "size",
+      "Largest value of a SET; max_object limits it too.", .reloadable),
+    Setting(
+      "resp_padded_misses", "auto", "auto|on|off",
+      "Misses as long as the awaited header: for LMCache's native client, all plain ones, or none.",
+      .reloadable),
+    Setting(
       "admin", list: ["127.0.0.1:9441"], "HOST:PORT",
       "Addresses of the HTTP endpoint for administrators and monitoring; an empty list for none."),
     Setting(

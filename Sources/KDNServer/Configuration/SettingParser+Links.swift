@@ -19,7 +19,7 @@ extension SettingParser {
     return tcp + [unix].compactMap { $0 }
   }
 
-  private mutating func addresses(_ texts: [String], _ key: String) -> [Endpoint] {
+  mutating func addresses(_ texts: [String], _ key: String) -> [Endpoint] {
     texts.compactMap { text in
       noting { _ throws(FieldFault) in try Endpoint(parsingTCP: text, field: key) }
     }

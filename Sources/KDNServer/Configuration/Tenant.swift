@@ -85,6 +85,8 @@ package struct TenantPass: Hashable, Sendable {
     case certificate(String)
     /// It is open to everybody on this host.
     case open
+    /// The configuration names it for local clients of Redis that do not log in.
+    case local
   }
 
   /// The namespace that was opened.

@@ -69,6 +69,35 @@ package final class TenantDirectory: Sendable {
     return TenantPass(namespace: namespace, credential: .open)
   }
 
+  /// The namespace that a token opens, for clients that can only say a token.
+  ///
+  /// Every token of every namespace is compared, whatever is found on the way.
+  /// - Returns: nil if none opens, or more than one.
+  package func admit(token: String, nowMilliseconds: UInt64) -> TenantPass? {
+    let hash = TokenHash(of: token)
+    var found: [TenantPass] = []
+    for tenant in snapshot.tenants.values {
+      for one in tenant.tokens
+      where one.hash.matches(hash) && !one.isOver(nowMilliseconds: nowMilliseconds) {
+        found.append(TenantPass(namespace: tenant.name, credential: .token(one.hash)))
+      }
+    }
+    return found.count == 1 ? found[0] : nil
+  }
+
+  /// Lets a client in that does not log in: into `preset` if there is such a namespace, else into
+  /// the one that is open to everybody on this host; nil if there is neither.
+  func admitWithoutLogin(preset: NamespaceName?) -> TenantPass? {
+    let snapshot = snapshot
+    if let preset, snapshot.tenants[preset] != nil {
+      return TenantPass(namespace: preset, credential: .local)
+    }
+    guard let development = snapshot.development, snapshot.tenants[development] == nil,
+      preset == nil || preset == development
+    else { return nil }
+    return TenantPass(namespace: development, credential: .open)
+  }
+
   /// Whether `admit` lets the client in.
   package func admits(
     _ namespace: NamespaceName, token: String, peerNames: [String], nowMilliseconds: UInt64
@@ -88,6 +117,7 @@ package final class TenantDirectory: Sendable {
       } ?? false
     case .certificate(let name): return tenant?.certificateNames.contains(name) ?? false
     case .open: return tenant == nil && pass.namespace == snapshot.development
+    case .local: return tenant != nil
     }
   }
 

@@ -7,7 +7,7 @@ internal import Synchronization
 // Safe because: every member is read and written only inside `post` on the one loop it belongs to.
 final class LoopMembers: @unchecked Sendable {
   fileprivate var listeners: [Listener] = []
-  fileprivate var sessions: [ObjectIdentifier: Session] = [:]
+  fileprivate var sessions: [ObjectIdentifier: any ServedConnection] = [:]
 
   /// Lets every session look at the clock at once, and whether it may go on at all.
   func tick(on loop: isolated Loop) {
@@ -98,9 +98,14 @@ final class Acceptor: Sendable {
     on loop: isolated Loop
   ) {
     let members = members[index]
-    let session = Session(
-      owning: number, security: kind == .tls ? values.security : nil, kind: kind, loop: index,
-      context: context, now: loop.now())
+    let session: any ServedConnection =
+      if kind == .resp {
+        RESPSession(owning: number, loop: index, context: context, now: loop.now())
+      } else {
+        Session(
+          owning: number, security: kind == .tls ? values.security : nil, kind: kind, loop: index,
+          context: context, now: loop.now())
+      }
     let name = ObjectIdentifier(session)
     members.sessions[name] = session
     guard isAdmitted else {

@@ -10,7 +10,7 @@ package struct PassedSockets: Sendable {
 
   /// One socket and how clients speak over it.
   package struct Entry: Sendable {
-    /// TCP, TLS or Unix.
+    /// TCP, TLS, Unix or RESP.
     package let kind: LinkKind
     /// The listening socket.
     package let socket: PassedSocket
@@ -26,7 +26,7 @@ package struct PassedSockets: Sendable {
   /// process.
   ///
   /// - Throws: a fault that names the variable: no number, too many, a name other than `tcp`,
-  ///   `tls` and `unix`, or a descriptor that is no such socket.
+  ///   `tls`, `unix` and `resp`, or a descriptor that is no such socket.
   package init(environment: [String: String], pid: Int32) throws(FieldFault) {
     guard let text = environment["LISTEN_FDS"],
       environment["LISTEN_PID"].flatMap({ Int32($0) }) == pid
@@ -75,7 +75,7 @@ package struct PassedSockets: Sendable {
     guard let kind = LinkKind(rawValue: name) else {
       throw FieldFault(
         "LISTEN_FDNAMES", value: name.utf8.count, limit: 0,
-        "'\(name)' is none of tcp, tls, unix; say so with FileDescriptorName=")
+        "'\(name)' is none of tcp, tls, unix, resp; say so with FileDescriptorName=")
     }
     guard (kind == .unix) == isUnix else {
       throw FieldFault(

@@ -209,6 +209,7 @@ package final class Server: Sendable {
     let own =
       configuration.endpoints.map { ($0.linkKind, $0) }
       + configuration.tls.endpoints.map { (.tls, $0) }
+      + configuration.resp.endpoints.map { (.resp, $0) }
     let passedKinds = Set(passed.entries.map(\.kind))
     var bound: [(kind: LinkKind, endpoint: Endpoint)] = []
     do {

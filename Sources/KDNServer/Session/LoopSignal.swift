@@ -4,17 +4,17 @@ internal import KDNTransport
 ///
 /// Made on that loop, used from any thread. The work may name things that are gone by then:
 /// it looks them up.
-struct LoopSignal: Sendable {
+struct LoopSignal<Served: ServedConnection>: Sendable {
   private let loop: Loop
-  private let weakly: WeakSession
+  private let weakly: WeakSession<Served>
 
-  init(loop: isolated Loop, session: Session) {
+  init(loop: isolated Loop, session: Served) {
     self.loop = loop
     weakly = WeakSession(session)
   }
 
   /// Runs `work` on the loop, later, unless the session has ended by then.
-  func raise(_ work: @escaping @Sendable (Session, isolated Loop) -> Void) {
+  func raise(_ work: @escaping @Sendable (Served, isolated Loop) -> Void) {
     loop.post { [weakly] loop in
       guard let session = weakly.session, !session.isClosed else { return }
       work(session, loop)
@@ -24,8 +24,8 @@ struct LoopSignal: Sendable {
 }
 
 // Safe because: the reference is read only on the session's own loop, inside `post`.
-private final class WeakSession: @unchecked Sendable {
-  private(set) weak var session: Session?
+private final class WeakSession<Served: ServedConnection>: @unchecked Sendable {
+  private(set) weak var session: Served?
 
-  init(_ session: Session) { self.session = session }
+  init(_ session: Served) { self.session = session }
 }

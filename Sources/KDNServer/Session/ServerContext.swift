@@ -15,6 +15,8 @@ final class ServerContext: Sendable {
   let admission: Admission
   let counters = ServerCounters()
   let links = LinkCounters()
+  /// What is known of namespaces to clients of Redis.
+  let keyspaces: RESPKeyspaces
   let operations = OperationTimes()
   let slowLog: SlowLog
   let log: Logger
@@ -38,6 +40,7 @@ final class ServerContext: Sendable {
     report: StatisticsReporter
   ) {
     self.pool = storage.pool
+    keyspaces = RESPKeyspaces(pool: storage.pool)
     self.settings = settings
     self.tenants = tenants
     self.admission = Admission { [tenants] in tenants.limits(of: $0) }

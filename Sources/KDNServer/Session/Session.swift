@@ -8,7 +8,7 @@ internal import KDNWire
 ///
 /// Lives on one loop. Reading stops while as many bytes wait to be sent as the connection's credit,
 /// so a client that does not read cannot make the daemon hold more than that for it.
-final class Session: LoopMember {
+final class Session: ServedConnection {
   /// Charged for a connection that rests.
   static let restingBytes = 4 << 10
   /// How long a connection that is over still reads, so that what it sent last arrives: closing a

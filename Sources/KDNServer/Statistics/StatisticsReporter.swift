@@ -39,6 +39,9 @@ final class StatisticsReporter: Sendable {
         disk: tier.map { DiskReport($0.statistics, statistics.writeBehind) }))
   }
 
+  /// How long the daemon has run.
+  var uptimeWholeSeconds: UInt64 { UInt64(uptimeSeconds) }
+
   private var uptimeSeconds: Double {
     Double(SystemClock().now().nanoseconds(since: started)) / 1e9
   }
