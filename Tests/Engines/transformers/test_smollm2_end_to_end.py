@@ -10,28 +10,17 @@ import sys
 from typing import Any
 
 import pytest
-from daemon_fixtures import kdnd, own_kdnd  # noqa: F401 (fixtures; before torch)
-
-import torch  # isort: skip
+import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, DynamicCache
 
 import kdn
 from kdn.engines import transformers as engine
 from kdn.results import MissCause
 
-ROOT = pathlib.Path(__file__).resolve().parents[2]
+ROOT = pathlib.Path(__file__).resolve().parents[3]
 TOKENS = 600
 WHOLE = 512  # tokens in whole chunks of 256
 BYTES_PER_TOKEN = 30 * 2 * 3 * 64 * 2
-
-
-@pytest.fixture(scope="session")
-def material():
-    """The folder with the converted model and the text; made once, then cached."""
-    venv = pathlib.Path(sys.executable).parents[1]
-    script = ROOT / "Scripts" / "lib" / "model"
-    done = subprocess.run([script, venv], stdout=subprocess.PIPE, text=True, check=True)
-    return pathlib.Path(done.stdout.strip())
 
 
 @pytest.fixture(scope="session")
