@@ -17,8 +17,11 @@ struct ShadowTests {
     shadows.note(key(1), sequence: 5) { 0 }
     shadows.note(key(1, tenant: 1), sequence: 9) { 0 }
     #expect(shadows.sequence(of: key(1)) == 7 && shadows.sequence(of: key(2)) == 0)
-    shadows.forget(1)
+    shadows.note(key(2, tenant: 1), sequence: 4, generation: 1) { 0 }
+    shadows.note(key(2, tenant: 1), sequence: 6) { 0 }
+    shadows.forget(1, before: 1)
     #expect(shadows.sequence(of: key(1, tenant: 1)) == 0)
+    #expect(shadows.sequence(of: key(2, tenant: 1)) == 6)
     shadows.forget(before: 7)
     #expect(shadows.sequence(of: key(1)) == 7)
     shadows.forget(before: 8)

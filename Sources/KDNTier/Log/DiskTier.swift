@@ -168,6 +168,8 @@ extension LogState {
       segmentMade(directory, box.take(), result, now: now)
     case .headerWritten(let directory, let slot, _):
       headerWritten(directory, slot, result, now: now)
+    case .headerSynchronised(let directory, let slot):
+      headerSynchronised(directory, slot, result, now: now)
     case .recordWritten(let sequence, _, _): recordWritten(sequence, result, now: now)
     case .synchronised(let directory, let slot, let records):
       synchronised(directory, slot, records, result, now: now)

@@ -15,6 +15,7 @@ enum LogAction: Sendable {
 enum LogEvent: Sendable {
   case segmentMade(directory: Int, ResultBox<any BlockFile>)
   case headerWritten(directory: Int, slot: Int, PageBuffer)
+  case headerSynchronised(directory: Int, slot: Int)
   case recordWritten(sequence: UInt64, TierBytes?, PageBuffer)
   case synchronised(directory: Int, slot: Int, records: [UInt64])
   case footerWritten(directory: Int, slot: Int, PageBuffer)

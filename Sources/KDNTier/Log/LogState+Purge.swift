@@ -77,7 +77,7 @@ extension LogState {
       }
       drop(key)
     }
-    shadows.forget(number)
+    shadows.forget(number, before: generation)
     doubts.add(.tenant(number), ticket: nextTicket)
     remember([.generation(namespace, generation)]) { [sum] isDurable in
       completion(isDurable ? .success(sum) : .failure(.busy))

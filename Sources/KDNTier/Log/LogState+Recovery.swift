@@ -94,7 +94,9 @@ extension LogState {
       index.count < configuration.objectsMax
     else {
       directories[directory].droppedInRecovery += 1
-      if !isDead { noteShadow(of: key, sequence: entry.sequence) }
+      if !isDead {
+        noteShadow(of: key, sequence: entry.sequence, generation: entry.generation)
+      }
       return
     }
     entry.uses = directories[directory].useCounts[record.sequence] ?? 0

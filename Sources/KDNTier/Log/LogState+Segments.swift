@@ -9,7 +9,9 @@ extension LogState {
     if let open = state.open {
       // The last segment's room belongs to what is being copied out of a reclaimed one.
       let kept = !isCopy && state.available == 0 ? state.reclaim?.blocksLeft ?? 0 : 0
-      if state.slots[open].fits(blocks: blocks + kept) { return open }
+      if state.slots[open].fits(blocks: blocks + kept) {
+        return state.slots[open].awaitsHeader ? nil : open
+      }
     }
     guard state.available >= (isCopy ? 1 : 2) else { return nil }
     guard !state.free.isEmpty else {
@@ -17,7 +19,8 @@ extension LogState {
       return nil
     }
     if let open = state.open { directories[directory].slots[open].state = .sealing }
-    return beginSegment(directory)
+    let slot = beginSegment(directory)
+    return directories[directory].slots[slot].awaitsHeader ? nil : slot
   }
 
   private mutating func beginSegment(_ directory: Int) -> Int {
@@ -64,7 +67,7 @@ extension LogState {
     directories[directory].isMaking = false
     if let file {
       directories[directory].free.append(directories[directory].slots.count)
-      directories[directory].slots.append(SegmentSlot(file: file))
+      directories[directory].slots.append(SegmentSlot(file: file, isFresh: true))
       directories[directory].fileCount += 1
     } else if case .failure(let error) = result {
       directories[directory].isFull = true
@@ -82,11 +85,41 @@ extension LogState {
   mutating func headerWritten(
     _ directory: Int, _ slot: Int, _ result: Result<Void, DiskError>, now: Instant
   ) {
+    guard case .success = result, directories[directory].slots[slot].awaitsHeader else {
+      return headerDone(directory, slot, result, isSync: false, now: now)
+    }
+    guard directories[directory].isWritable else {
+      directories[directory].slots[slot].writesInFlight -= 1
+      return pump(directory, now: now)
+    }
+    submit(
+      directory, .synchronise(directories[directory].slots[slot].file),
+      .headerSynchronised(directory: directory, slot: slot))
+  }
+
+  /// The header of a segment's new life is durable: its earlier life cannot be found any more.
+  mutating func headerSynchronised(
+    _ directory: Int, _ slot: Int, _ result: Result<Void, DiskError>, now: Instant
+  ) {
+    if case .success = result {
+      directories[directory].slots[slot].awaitsHeader = false
+      directories[directory].slots[slot].durableFirstSequence = .max
+    }
+    headerDone(directory, slot, result, isSync: true, now: now)
+  }
+
+  private mutating func headerDone(
+    _ directory: Int, _ slot: Int, _ result: Result<Void, DiskError>, isSync: Bool, now: Instant
+  ) {
     directories[directory].slots[slot].writesInFlight -= 1
     switch result {
     case .success: directories[directory].slots[slot].isHeaderWritten = true
     case .failure(let error):
-      directories[directory].writeErrors += 1
+      if isSync {
+        directories[directory].syncErrors += 1
+      } else {
+        directories[directory].writeErrors += 1
+      }
       quarantine(directory, error, now: now)
     }
     pump(directory, now: now)

@@ -11,35 +11,45 @@ struct ShadowTable: Sendable {
     let fingerprint: UInt64
   }
 
+  /// The highest of each among a name's records; they may be two records'.
+  private struct Shadow: Sendable {
+    var sequence: UInt64 = 0
+    var generation: UInt64 = 0
+  }
+
   /// Most names; what is beyond them counts for all names.
   static let namesMax = 32_768
 
-  private var sequences: [Name: UInt64] = [:]
+  private var shadows: [Name: Shadow] = [:]
   /// Up to this sequence any name may have a shadow that is not here.
   private var unknownThrough: UInt64 = 0
 
   /// Whether any name may have a shadow.
   var mayHaveAny: Bool { unknownThrough > 0 }
   /// How many names are kept.
-  var count: Int { sequences.count }
+  var count: Int { shadows.count }
 
   /// The highest sequence that a shadow of `key` may have; 0 if it has none.
   func sequence(of key: DiskKey) -> UInt64 {
-    max(unknownThrough, sequences[Self.name(key)] ?? 0)
+    max(unknownThrough, shadows[Self.name(key)]?.sequence ?? 0)
   }
 
   /// Notes a shadow; `first` is the lowest sequence of all records on devices.
-  mutating func note(_ key: DiskKey, sequence: UInt64, first: () -> UInt64) {
+  mutating func note(
+    _ key: DiskKey, sequence: UInt64, generation: UInt64 = 0, first: () -> UInt64
+  ) {
     let name = Self.name(key)
-    if sequences[name] == nil, sequences.count >= Self.namesMax {
+    if shadows[name] == nil, shadows.count >= Self.namesMax {
       forget(before: first())
       // All of them at once, so that the next ones find room without a walk each.
-      if sequences.count > Self.namesMax / 2 {
-        unknownThrough = max(unknownThrough, sequences.values.max() ?? 0)
-        sequences = [:]
+      if shadows.count > Self.namesMax / 2 {
+        unknownThrough = max(unknownThrough, shadows.values.map(\.sequence).max() ?? 0)
+        shadows = [:]
       }
     }
-    sequences[name] = max(sequence, sequences[name] ?? 0)
+    let known = shadows[name] ?? Shadow()
+    shadows[name] = Shadow(
+      sequence: max(sequence, known.sequence), generation: max(generation, known.generation))
   }
 
   /// Notes that any name may have a shadow with a sequence up to this.
@@ -47,13 +57,17 @@ struct ShadowTable: Sendable {
 
   /// Forgets those that were overwritten: records on devices have a sequence of at least `first`.
   mutating func forget(before first: UInt64) {
-    sequences = sequences.filter { $0.value >= first }
+    shadows = shadows.filter { $0.value.sequence >= first }
     if unknownThrough < first { unknownThrough = 0 }
   }
 
-  /// Forgets those of a tenant whose records so far are all dead.
-  mutating func forget(_ namespace: UInt32) {
-    sequences = sequences.filter { $0.key.namespace != namespace }
+  /// Forgets those of a tenant whose records of earlier generations are all dead.
+  ///
+  /// Of the new generation there may be some: stored behind a purge that a crash made undone.
+  mutating func forget(_ namespace: UInt32, before generation: UInt64) {
+    shadows = shadows.filter {
+      $0.key.namespace != namespace || $0.value.generation >= generation
+    }
   }
 
   private static func name(_ key: DiskKey) -> Name {
@@ -96,10 +110,12 @@ struct PurgeDoubts: Sendable {
 
 extension LogState {
   /// Notes that a record is not in the index any more, though a start may find it.
-  mutating func noteShadow(of key: DiskKey, sequence: UInt64) {
+  mutating func noteShadow(of key: DiskKey, sequence: UInt64, generation: UInt64) {
     guard key.key.kind == .opaque else { return }
     let directories = directories
-    shadows.note(key, sequence: sequence) { directories.map(\.oldestSequence).min() ?? 0 }
+    shadows.note(key, sequence: sequence, generation: generation) {
+      directories.map(\.oldestSequence).min() ?? 0
+    }
   }
 
   /// Notes what could not be read at this start, and perhaps can be at another one.

@@ -67,7 +67,8 @@ struct LogState: Sendable {
   mutating func drop(_ key: DiskKey) {
     guard let entry = index.remove(key) else { return }
     // A copy of it may be on its way, under a later sequence than the index knows.
-    noteShadow(of: key, sequence: max(entry.sequence, nextSequence - 1))
+    noteShadow(
+      of: key, sequence: max(entry.sequence, nextSequence - 1), generation: entry.generation)
     if entry.stage != .writing { count(entry, -1) }
     holds[key] = nil
   }

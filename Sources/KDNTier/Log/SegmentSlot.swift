@@ -21,6 +21,8 @@ struct SegmentSlot: Sendable {
   }
 
   let file: any BlockFile
+  /// Whether the file was made in this run and never begun: no earlier life can be found in it.
+  var isFresh: Bool
   var state = State.free
   /// Number of the file's present life.
   var incarnation: UInt64 = 0
@@ -39,8 +41,11 @@ struct SegmentSlot: Sendable {
   var lifeLastSequence: UInt64 = 0
   /// Smallest sequence of the life whose header is durable; `.max` if it has no record.
   var durableFirstSequence = UInt64.max
-  /// Whether the header of this life is written.
+  /// Whether the header of this life is written, and durable where an earlier life could be found.
   var isHeaderWritten = false
+  /// Whether records must wait for that: an earlier life's footer would else vouch for bytes that
+  /// they have overwritten.
+  var awaitsHeader = false
   /// Writes under way.
   var writesInFlight = 0
   /// Records written and not yet durable.
@@ -53,7 +58,10 @@ struct SegmentSlot: Sendable {
   /// Reads under way or waiting; the file is not begun anew before they end.
   var readers = 0
 
-  init(file: any BlockFile) { self.file = file }
+  init(file: any BlockFile, isFresh: Bool = false) {
+    self.file = file
+    self.isFresh = isFresh
+  }
 
   /// Blocks of the file.
   var blockCount: Int { file.byteCount / diskBlockBytes }
@@ -92,6 +100,8 @@ struct SegmentSlot: Sendable {
     lifeFirstSequence = 0
     lifeLastSequence = 0
     isHeaderWritten = false
+    awaitsHeader = !isFresh
+    isFresh = false
     unsynced = []
     unsyncedSince = .never
     isSyncWanted = false
