@@ -32,6 +32,17 @@ struct RESPSessionTests: ServerTesting {
     withExtendedLifetime(server) {}
   }
 
+  @Test("gets no more bytes by one MGET than its connection's credit: the rest are misses")
+  func boundsMany() throws {
+    let server = try server(["credit": ["1MiB"]])
+    let client = try RESPClient(server)
+    let value = String(repeating: "v", count: 400_000)
+    for key in ["a", "b", "c"] { #expect(try client.ask("SET", key, value) == "+OK") }
+    #expect(try client.ask("MGET", "a", "b", "c") == "[\(value) \(value) null]")
+    #expect(try client.ask("GET", "c") == value)
+    withExtendedLifetime(server) {}
+  }
+
   @Test("gets replies in the order of its commands, however they are cut into pieces")
   func pipelines() throws {
     let server = try server()

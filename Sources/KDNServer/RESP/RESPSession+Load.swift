@@ -81,7 +81,9 @@ extension RESPSession {
     if isMany { encoder.arrayHeader(count: names.count, to: &writer) }
     var byteCount = 0
     for name in names {
-      guard let value = value(of: name, fetch, login) else {
+      // One reply must not hold more of the arena than a native one may; a lone value always can.
+      let room = byteCount == 0 ? Int.max : limits.creditBytes - byteCount
+      guard let value = value(of: name, fetch, login, atMost: room) else {
         miss(name, isMany: isMany, to: &writer)
         continue
       }
@@ -101,8 +103,10 @@ extension RESPSession {
     return isAllowed ? pieces : refusedLoad(names, isMany: isMany)
   }
 
-  /// Finds a value that its client can read.
-  private func value(of name: [UInt8], _ fetch: Fetch?, _ login: RESPLogin) -> RESPValue? {
+  /// Finds a value that its client can read and that has at most `room` bytes.
+  private func value(
+    of name: [UInt8], _ fetch: Fetch?, _ login: RESPLogin, atMost room: Int
+  ) -> RESPValue? {
     let key = Self.key(name)
     let found = fetch?.take(key) ?? context.pool.lookup(key, in: login.namespace)
     switch found {
@@ -111,6 +115,10 @@ extension RESPSession {
       return nil
     case .hit(let hit):
       let byteCount = hit.object.byteCount
+      guard byteCount <= room else {
+        login.keyspace.countMiss()
+        return nil
+      }
       if readsBlindly(name), let own = ownLengths.length(likeOf: name), own != byteCount {
         login.keyspace.countMiss()
         return nil
