@@ -27,6 +27,18 @@ def test_the_environment_names_the_server_unless_a_setting_does() -> None:
     assert Settings.of({"kdn_address": "near:1"}, environment).address == "near:1"
 
 
+def test_files_for_tls_reach_the_client_and_belong_to_a_tls_address(tmp_path: pathlib.Path) -> None:
+    given = {"kdn_address": "tls://cache:9443", "kdn_ca": str(tmp_path / "none.pem")}
+    with pytest.raises(FieldError, match="ca"):
+        Settings.of(given, {}).client()
+    with pytest.raises(FieldError, match="ca"):
+        Settings.of({"kdn_ca": "ca.pem"}, {}).client()
+
+
+def test_a_token_is_not_shown() -> None:
+    assert "secret" not in repr(Settings.of({"kdn_token": "secret"}, {}))
+
+
 def test_numbers_may_come_as_text() -> None:
     given = {"kdn_chunk_tokens": "128", "kdn_timeout": "2.5", "kdn_streams": 4.0}
     settings = Settings.of(given, {})

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import pathlib
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 from lmcache.v1.distributed.l2_adapters.config import L2AdapterConfigBase
@@ -29,7 +29,7 @@ class KDNL2AdapterConfig(L2AdapterConfigBase):
 
     address: str = ""
     namespace: str = "default"
-    token: str | None = None
+    token: str | None = field(default=None, repr=False)
     token_file: str | None = None
     ca: str | None = None
     certificate: str | None = None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import pathlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from kdn.client import Client
@@ -35,7 +35,7 @@ class Settings:
 
     address: str = "127.0.0.1:9440"
     namespace: str = "default"
-    token: str | None = None
+    token: str | None = field(default=None, repr=False)
     model_name: str | None = None
     timeout: float = 10.0
     lookup_timeout: float = 1.0

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import pathlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from kdn.client import Client
@@ -21,12 +21,16 @@ class Settings:
     """What a user may set; each field is the key `kdn_<name>` of the extra config.
 
     `chunk_tokens` is rounded up to a multiple of the engine's block by what describes the model.
-    `timeout` and `lookup_timeout` are in seconds. `model_name` None: named by its weights.
+    `timeout` and `lookup_timeout` are in seconds. `model_name` None: named by its weights. `ca`,
+    `certificate` and `key` are files, for an address `tls://host:port` only.
     """
 
     address: str = DEFAULT_ADDRESS
     namespace: str = "default"
-    token: str | None = None
+    token: str | None = field(default=None, repr=False)
+    ca: str | None = None
+    certificate: str | None = None
+    key: str | None = None
     chunk_tokens: int = 256
     model_name: str | None = None
     timeout: float = 10.0
@@ -89,6 +93,9 @@ class Settings:
             timeout=self.timeout,
             connect_timeout=min(3.0, self.timeout),
             on_error="miss",
+            ca=self.ca,
+            certificate=self.certificate,
+            key=self.key,
         )
 
 
@@ -101,7 +108,7 @@ def _read_token(path: Any) -> str:
 
 _INTEGERS = ("chunk_tokens", "streams", "save_queue_bytes")
 _SECONDS = ("timeout", "lookup_timeout")
-_OPTIONAL = ("token", "model_name")
+_OPTIONAL = ("token", "ca", "certificate", "key", "model_name")
 
 
 def _converted(name: str, value: Any) -> Any:

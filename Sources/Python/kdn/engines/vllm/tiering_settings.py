@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import pathlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from kdn.address import DEFAULT_PORT, Address
@@ -33,7 +33,7 @@ class TierSettings:
     model_name: str
     address: str
     namespace: str = "default"
-    token: str | None = None
+    token: str | None = field(default=None, repr=False)
     timeout: float = 5.0
     lookup_timeout: float = 0.5
     streams: int = 4
