@@ -20,6 +20,7 @@ let package = Package(
   products: [
     .executable(name: "kdnd", targets: ["kdnd"]),
     .executable(name: "kdn", targets: ["kdn"]),
+    .library(name: "KDNLibrary", type: .dynamic, targets: ["KDNLibrary"]),
   ],
   dependencies: [
     .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
@@ -42,6 +43,17 @@ let package = Package(
     .systemLibrary(
       name: "COpenSSL", path: "Sources/CPlatform/COpenSSL", pkgConfig: "libssl",
       providers: [.apt(["libssl-dev"])]),
+    .systemLibrary(
+      name: "CIBVerbs", path: "Sources/CPlatform/CIBVerbs", pkgConfig: "libibverbs",
+      providers: [.apt(["libibverbs-dev"])]),
+    .systemLibrary(
+      name: "CRDMACM", path: "Sources/CPlatform/CRDMACM", pkgConfig: "librdmacm",
+      providers: [.apt(["librdmacm-dev"])]),
+    .systemLibrary(name: "CKDN", path: "Sources/KDNLibrary/include"),
+    .systemLibrary(
+      name: "CZstd", path: "Sources/CPlatform/CZstd", providers: [.apt(["libzstd-dev"])]),
+    .systemLibrary(
+      name: "CLZ4", path: "Sources/CPlatform/CLZ4", providers: [.apt(["liblz4-dev"])]),
     .target(
       name: "CPlatform", path: "Sources/CPlatform/CPlatform",
       cSettings: [.define("_GNU_SOURCE")]),
@@ -58,6 +70,13 @@ let package = Package(
         .product(name: "DequeModule", package: "swift-collections"),
       ],
       swiftSettings: strict),
+    .target(name: "CKernels"),
+    .target(
+      name: "KDNCodec", dependencies: ["KDNCore", "CKernels", "CZstd", "CLZ4", crypto],
+      swiftSettings: strict),
+    .target(
+      name: "KDNProfile", dependencies: ["KDNCore", "KDNCodec", "CPlatform"],
+      swiftSettings: strict),
     .target(name: "KDNWire", dependencies: ["KDNCore"], swiftSettings: strict),
     .target(
       name: "KDNPool",
@@ -69,7 +88,7 @@ let package = Package(
     .target(
       name: "KDNTransport",
       dependencies: [
-        "KDNCore", "KDNMemory", "CPlatform", "COpenSSL",
+        "KDNCore", "KDNMemory", "CPlatform", "COpenSSL", "CIBVerbs", "CRDMACM",
         .product(name: "DequeModule", package: "swift-collections"),
       ],
       swiftSettings: strict),
@@ -87,8 +106,8 @@ let package = Package(
     .target(
       name: "KDNServer",
       dependencies: [
-        "KDNCore", "KDNControl", "KDNMemory", "KDNTier", "KDNWire", "KDNPool", "KDNTransport",
-        crypto, log,
+        "KDNCore", "KDNControl", "KDNMemory", "KDNTier", "KDNCodec", "KDNWire", "KDNPool",
+        "KDNTransport", crypto, log,
         .product(name: "Histogram", package: "hdrhistogram-swift"),
         .product(name: "Configuration", package: "swift-configuration"),
         .product(name: "Yams", package: "Yams"),
@@ -98,6 +117,12 @@ let package = Package(
       name: "KDNClient",
       dependencies: ["KDNCore", "KDNMemory", "KDNWire", "KDNTransport", "CPlatform"],
       swiftSettings: strict),
+    .target(
+      name: "KDNLibrary",
+      dependencies: [
+        "KDNCore", "KDNMemory", "KDNWire", "KDNTransport", "KDNClient", "CPlatform", "CKDN",
+      ],
+      exclude: ["include", "libkdn.map"], swiftSettings: strict),
     .executableTarget(
       name: "kdnd",
       dependencies: [
@@ -108,7 +133,7 @@ let package = Package(
       name: "kdn",
       dependencies: [
         "KDNCore", "KDNControl", "KDNClient", "KDNWire", "KDNMemory", "KDNTier", "KDNTransport",
-        "CPlatform", arguments, crypto,
+        "KDNCodec", "KDNProfile", "CPlatform", arguments, crypto,
         .product(name: "NIOCore", package: "swift-nio"),
         .product(name: "NIOPosix", package: "swift-nio"),
         .product(name: "NIOHTTP1", package: "swift-nio"),
@@ -129,6 +154,11 @@ let package = Package(
       name: "KDNMemoryTests", dependencies: ["KDNMemory", "KDNCore"], swiftSettings: tests),
     .testTarget(name: "KDNWireTests", dependencies: ["KDNWire", "KDNCore"], swiftSettings: tests),
     .testTarget(
+      name: "KDNCodecTests", dependencies: ["KDNCodec", "KDNCore"], swiftSettings: tests),
+    .testTarget(
+      name: "KDNProfileTests", dependencies: ["KDNProfile", "KDNCodec", "KDNCore"],
+      swiftSettings: tests),
+    .testTarget(
       name: "KDNTierTests", dependencies: ["KDNTier", "KDNMemory", "KDNCore"],
       swiftSettings: tests),
     .testTarget(
@@ -140,16 +170,46 @@ let package = Package(
     .testTarget(
       name: "KDNServerTests",
       dependencies: [
-        "KDNServer", "KDNControl", "KDNClient", "KDNPool", "KDNTier", "KDNTransport", "KDNWire",
-        "KDNCore", log,
+        "KDNServer", "KDNControl", "KDNClient", "KDNCodec", "KDNPool", "KDNTier", "KDNTransport",
+        "KDNWire", "KDNMemory", "KDNCore", log,
       ],
       swiftSettings: tests),
     .testTarget(
       name: "KDNClientTests",
-      dependencies: ["KDNClient", "KDNWire", "KDNTransport", "KDNCore"],
+      dependencies: [
+        "KDNClient", "KDNWire", "KDNTransport", "KDNMemory", "KDNServer", "KDNCore", "CPlatform",
+        log,
+      ],
+      swiftSettings: tests),
+    .testTarget(
+      name: "KDNLibraryTests",
+      dependencies: [
+        "KDNLibrary", "KDNServer", "KDNClient", "KDNTransport", "KDNWire", "KDNCore", "CKDN", log,
+      ],
+      swiftSettings: tests),
+    .testTarget(
+      name: "RDMATests",
+      dependencies: [
+        "KDNServer", "KDNClient", "KDNPool", "KDNTransport", "KDNMemory", "KDNWire", "KDNCore",
+        log,
+      ],
       swiftSettings: tests),
     .testTarget(
       name: "Simulation", dependencies: ["KDNPool", "KDNTier", "KDNMemory", "KDNCore"],
       swiftSettings: tests),
   ]
 )
+
+// Builds with a sanitizer take only what they run, named in KDN_TESTS, and what that stands on.
+if let wanted = Context.environment["KDN_TESTS"] {
+  var kept: Set<String> = []
+  var open = wanted.split(separator: ",").map(String.init)
+  while let name = open.popLast() {
+    guard kept.insert(name).inserted else { continue }
+    for dependency in package.targets.first(where: { $0.name == name })?.dependencies ?? [] {
+      if case .byNameItem(let name, _) = dependency { open.append(name) }
+    }
+  }
+  package.targets.removeAll { !kept.contains($0.name) }
+  package.products = []
+}

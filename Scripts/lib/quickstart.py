@@ -1,5 +1,5 @@
-"""The main job of Scripts/quickstart: learn in one process, retrieve in another, compare; and once
-more after the daemon was killed and started again."""
+"""The main job of Scripts/quickstart: learn in one process, retrieve in another over each link,
+compare; and once more after the daemon was killed and started again."""
 
 from __future__ import annotations
 
@@ -22,6 +22,8 @@ ANSWER_TOKENS = 40
 SPEED_UP_MIN = 10.0
 # One retrieve takes some 0.1 s, which another process can easily double: the median counts.
 RETRIEVES = 5
+# What the client chooses by itself, and each link by name.
+LINKS = ("auto", "tcp", "unix", "shm")
 WRITTEN_SECONDS = 30.0
 OPENING = "<|im_start|>user\n"
 QUESTION = "\n\nWhen and where was the workshop held?<|im_end|>\n<|im_start|>assistant\n"
@@ -39,8 +41,20 @@ class Job:
         count = arguments.tokens // CHUNK_TOKENS * CHUNK_TOKENS
         self.text = self.tokenizer(text)["input_ids"][:count]
         self.question = self.tokenizer(QUESTION)["input_ids"]
-        self.client = kdn.Client(arguments.server)
+        self.server = arguments.server
+        self.client = self.connect(arguments)
         engine.prepare(self.model)
+
+    def connect(self, arguments: argparse.Namespace) -> kdn.Client:
+        """The client that is there from the start, on the link that it chooses by itself."""
+        self.unix = f"unix://{arguments.socket}"
+        return kdn.Client(self.server)
+
+    def over(self, link: str) -> kdn.Client:
+        """A client over a link; `auto` is given the TCP address, as from another host."""
+        if link == "auto":
+            return self.client
+        return kdn.Client(self.server if link == "tcp" else self.unix, link=link)
 
     def ask(self, ids: list[int], cache: Any) -> torch.Tensor:
         """The logits `[n, vocabulary]` of `ids` on top of `cache`."""
@@ -79,28 +93,51 @@ def learn(job: Job) -> tuple[dict[str, Any], torch.Tensor]:
 
 
 def retrieve(job: Job) -> tuple[dict[str, Any], torch.Tensor]:
-    """Retrieves the text's KV and asks the same question on top of it, several times."""
-    rows, first = [], None
+    """Retrieves the text's KV and asks the same question on top of it, several times over each
+    link in turn."""
+    clients = {link: job.over(link) for link in LINKS}
+    rows: dict[str, list[dict[str, Any]]] = {link: [] for link in LINKS}
+    first = None
     for _ in range(RETRIEVES):
-        facts, logits, cache = retrieve_once(job)
-        if first is None:
-            first = facts, logits, cache
-        elif not torch.equal(logits, first[1]):
-            sys.exit("quickstart: two retrieves gave different logits")
-        rows.append(facts)
+        for link, client in clients.items():
+            facts, logits, cache = retrieve_once(job, client)
+            if first is None:
+                first = facts, logits, cache
+            elif not torch.equal(logits, first[1]):
+                sys.exit(f"quickstart: a retrieve over {link} gave different logits")
+            rows[link].append(facts)
     facts, logits, cache = first
-    rows.sort(key=lambda row: row["kv_seconds"] + row["question_seconds"])
-    median = rows[len(rows) // 2]
-    facts["median"] = {name: median[name] for name in ("kv_seconds", "question_seconds")}
+    facts["median"] = median(rows["auto"])
+    facts["links"] = {link: median(rows[link]) for link in LINKS}
+    facts["chosen"] = [job.client.link.kind, job.client.link.reason]
     facts["answer"] = job.answer(logits, cache)
     return facts, logits
 
 
-def retrieve_once(job: Job) -> tuple[dict[str, Any], torch.Tensor, Any]:
+def median(rows: list[dict[str, Any]]) -> dict[str, float]:
+    """The times of the retrieve whose first token was the median."""
+    ordered = sorted(rows, key=first_token_seconds)
+    middle = ordered[len(ordered) // 2]
+    return {name: middle[name] for name in ("kv_seconds", "question_seconds")}
+
+
+def first_token_seconds(facts: dict[str, Any]) -> float:
+    """From the start until the question's logits are there."""
+    return facts["kv_seconds"] + facts["question_seconds"]
+
+
+def retrieve_again(job: Job) -> tuple[dict[str, Any], torch.Tensor]:
+    """One retrieve and its answer."""
+    facts, logits, cache = retrieve_once(job, job.client)
+    facts["answer"] = job.answer(logits, cache)
+    return facts, logits
+
+
+def retrieve_once(job: Job, client: kdn.Client) -> tuple[dict[str, Any], torch.Tensor, Any]:
     """One retrieve and the question's first logits, each timed."""
     prompt = job.text + job.question
     started = time.monotonic()
-    found = engine.retrieve(job.model, prompt, client=job.client, chunk_tokens=CHUNK_TOKENS)
+    found = engine.retrieve(job.model, prompt, client=client, chunk_tokens=CHUNK_TOKENS)
     retrieved = time.monotonic()
     logits = job.ask(prompt[found.tokens :], found.cache)
     facts = {
@@ -133,7 +170,7 @@ def report(work: pathlib.Path) -> int:
     logits = [(work / f"{step}.logits").read_bytes() for step in steps]
     identical = [each == logits[0] for each in logits[1:]]
     timed = (cold, warm, warm["median"], disk)
-    first_token = [facts["kv_seconds"] + facts["question_seconds"] for facts in timed]
+    first_token = [first_token_seconds(facts) for facts in timed]
     speed_ups = [first_token[0] / seconds for seconds in first_token[1:]]
     told = ["yes" if each else "NO" for each in identical]
     rows = [
@@ -154,8 +191,25 @@ def report(work: pathlib.Path) -> int:
     print()
     for label, *cells in rows:
         print(f"{label:26}" + "".join(f"{cell!s:>14}" for cell in cells))
+    report_links(warm, first_token[0])
     print(f"\nquestion: {QUESTION.partition('<')[0].strip()}\nanswer:   {warm['answer']}")
     return 0 if is_good(cold, warm, disk, all(identical), speed_ups[1]) else 1
+
+
+def report_links(warm: dict[str, Any], computed: float) -> None:
+    """Prints what each link makes of the time to first token; their logits were compared."""
+    kind, reason = warm["chosen"]
+    print(f"\nlink chosen by the client: {kind} ({reason})")
+    print(f"{'median by link':26}" + "".join(f"{link:>14}" for link in LINKS[1:]))
+    timed = [warm["links"][link] for link in LINKS[1:]]
+    rows = [
+        ("retrieve, s", [f"{facts['kv_seconds']:.4f}" for facts in timed]),
+        ("time to first token, s", [f"{first_token_seconds(facts):.4f}" for facts in timed]),
+        ("speed-up", [f"{computed / first_token_seconds(facts):.1f}x" for facts in timed]),
+    ]
+    for label, cells in rows:
+        print(f"{label:26}" + "".join(f"{cell:>14}" for cell in cells))
+    print(f"{'logits bit-identical':26}" + f"{'yes':>14}" * len(timed))
 
 
 def is_good(
@@ -168,6 +222,8 @@ def is_good(
         for facts, when in ((warm, "from RAM"), (disk, "after kill -9"))
         if facts["tokens"] != cold["tokens"]
     ]
+    if warm["chosen"][0] != "shm":
+        faults.append(f"the client chose {warm['chosen'][0]} and not shared memory")
     if speed_up < SPEED_UP_MIN:
         faults.append(f"the median speed-up is below {SPEED_UP_MIN:g}x")
     if disk["answer"] != warm["answer"]:
@@ -184,6 +240,7 @@ def main() -> int:
     parser.add_argument("--material", type=pathlib.Path, required=True)
     parser.add_argument("--work", type=pathlib.Path, required=True)
     parser.add_argument("--server", default="")
+    parser.add_argument("--socket", type=pathlib.Path, default=pathlib.Path())
     parser.add_argument("--tokens", type=int, default=2048)
     steps = ("learn", "retrieve", "written", "restart", "report")
     parser.add_argument("step", choices=steps)
@@ -194,8 +251,8 @@ def main() -> int:
         wait_written(arguments.server)
         return 0
     logging.disable_progress_bar()
-    step = learn if arguments.step == "learn" else retrieve
-    facts, logits = step(Job(arguments))
+    jobs = {"learn": learn, "retrieve": retrieve, "restart": retrieve_again}
+    facts, logits = jobs[arguments.step](Job(arguments))
     (arguments.work / f"{arguments.step}.json").write_text(json.dumps(facts))
     raw = logits.contiguous().view(torch.uint8).numpy().tobytes()
     (arguments.work / f"{arguments.step}.logits").write_bytes(raw)

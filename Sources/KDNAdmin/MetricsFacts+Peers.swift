@@ -1,7 +1,7 @@
 internal import KDNControl
 
 extension MetricsFacts {
-  /// Connections, all together and by kind of listener.
+  /// Connections, all together and by kind of link.
   func addConnections(to text: inout MetricsText) {
     let connections = report.connections
     text.single("kdn_connections_open", .gauge, "Connections of clients.", connections.open)
@@ -24,18 +24,40 @@ extension MetricsFacts {
     text.single(
       "kdn_received_bytes_total", .counter, "Bytes from clients.", connections.receivedBytesTotal)
     text.single("kdn_sent_bytes_total", .counter, "Bytes to clients.", connections.sentBytesTotal)
-    text.begin("kdn_link_connections", .gauge, "Connections by kind of listener.")
+    text.begin("kdn_link_connections", .gauge, "Connections by kind of link.")
     for link in report.links { text.add(link.open, ("link", link.kind)) }
     let links: [(String, String, KeyPath<LinkReport, UInt64>)] = [
       ("accepted", "Connections accepted.", \.acceptedTotal),
       ("received_bytes", "Bytes from clients.", \.receivedBytesTotal),
       ("sent_bytes", "Bytes to clients.", \.sentBytesTotal),
+      ("copied_bytes", "Payload that the processor moved.", \.copiedBytesTotal),
+      ("hashed_bytes", "Payload of which a checksum was taken.", \.hashedBytesTotal),
       ("handshake_failures", "TLS handshakes that failed.", \.handshakeFailuresTotal),
     ]
     for (name, help, path) in links {
       text.begin("kdn_link_\(name)_total", .counter, help)
       for link in report.links { text.add(link[keyPath: path], ("link", link.kind)) }
     }
+  }
+
+  /// Memory that clients on this host share.
+  func addSharedMemory(_ shared: SharedMemoryReport, to text: inout MetricsText) {
+    text.begin("kdn_shared_memory_offered", .gauge, "Whether memory is shared with clients.")
+    text.add(shared.offered)
+    let gauges: [(String, String, KeyPath<SharedMemoryReport, Int>)] = [
+      ("leases", "Answers read in place.", \.leases),
+      ("leased_bytes", "Bytes of them, once for each.", \.leasedBytes),
+      ("windows", "Windows that clients write.", \.windows),
+      ("window_bytes", "Bytes of them.", \.windowBytes),
+      ("window_limit_bytes", "Most bytes of them.", \.windowBytesMax),
+      ("stranded_bytes", "Bytes that only clients hold any more.", \.strandedBytes),
+    ]
+    for (name, help, path) in gauges {
+      text.single("kdn_shared_memory_\(name)", .gauge, help, shared[keyPath: path])
+    }
+    text.single(
+      "kdn_shared_memory_refused_total", .counter, "Connections refused for their user.",
+      shared.refusedTotal)
   }
 
   /// What each tenant has.

@@ -23,10 +23,13 @@ struct MetricsFacts: Sendable {
     addTiers(to: &text)
     if let disk = report.disk { addDisk(disk, to: &text) }
     addConnections(to: &text)
+    if let shared = report.sharedMemory { addSharedMemory(shared, to: &text) }
     addOperations(to: &text)
     addNamespaceGauges(to: &text)
     addNamespaceCounters(to: &text)
     addCodecs(to: &text)
+    if let coding = report.coding { addCoding(coding, to: &text) }
+    if let delivery = report.delivery { addDelivery(delivery, to: &text) }
     return text.text
   }
 
@@ -106,14 +109,5 @@ struct MetricsFacts: Sendable {
         latency.bucketCounts, boundMicroseconds: LatencyReport.bucketMicroseconds,
         sumMicroseconds: latency.sumMicroseconds, ("operation", operation.name))
     }
-  }
-
-  private func addCodecs(to text: inout MetricsText) {
-    text.begin("kdn_codec_objects", .gauge, "Objects in RAM by the form they are kept in.")
-    for codec in report.codecs { text.add(codec.objects, ("codec", codec.name)) }
-    text.begin("kdn_codec_bytes", .gauge, "Their bytes.")
-    for codec in report.codecs { text.add(codec.bytes, ("codec", codec.name)) }
-    text.begin("kdn_codec_raw_bytes", .gauge, "What the same tokens would take raw.")
-    for codec in report.codecs { text.add(codec.rawBytes, ("codec", codec.name)) }
   }
 }

@@ -9,6 +9,8 @@ package import KDNWire
 package final class Connection {
   /// What the server granted.
   package let hello: HelloResponse
+  /// How payload is moved, and why so.
+  package internal(set) var link: ClientLink
   /// Whether the bytes of each GET are checked against the server's checksum; true at first.
   package var verifies = true
   /// Told of each piece of an object that is sent or received: bytes that are behind, and of how
@@ -30,6 +32,26 @@ package final class Connection {
   /// Frames in front of the bytes that are being sent.
   var front = ByteWriter(capacity: 4096)
   var checksum = StreamingChecksum()
+  /// Slabs of the server that are mapped.
+  var slabs = SlabViews()
+  /// Whether the server has refused to pass a slab.
+  ///
+  /// It may be short of memory that clients keep mapped. What it counts for this connection ends
+  /// with the connection, so whoever keeps connections for long makes a new one once no lease is
+  /// held.
+  package internal(set) var isSlabRefused = false
+  /// The window through which objects are stored, once it is open.
+  var window: PutWindow?
+  /// Whether the server has refused a window; it is not asked again.
+  var isWindowRefused = false
+  /// Memory that the caller has registered.
+  var regions = RegisteredRegions()
+  /// Memory that the stores under way lend to the server.
+  var lent: [RemoteLoan] = []
+  /// Requests whose answers nobody waits for.
+  var unawaited: Set<UInt64> = []
+  /// Told to those who hold leases of this connection.
+  let life = ConnectionLife()
   private var measure = ByteWriter(capacity: 4096)
   /// Why the server goes away, once it has said so.
   private var departure: ClientError?
@@ -53,7 +75,8 @@ package final class Connection {
     let hello = HelloRequest(namespace: namespace, token: token, agent: agent)
     try self.init(
       over: socket, hello, timeoutMilliseconds: UInt64(clamping: connectTimeoutMilliseconds),
-      graceMilliseconds: Self.graceMillisecondsDefault)
+      graceMilliseconds: Self.graceMillisecondsDefault,
+      link: ClientLink(addressed: endpoint, usesTLS: tls != nil))
   }
 
   /// Takes over the connected stream socket `number` and greets the server.
@@ -61,16 +84,20 @@ package final class Connection {
   /// - Throws: `refused` with the answer to HELLO, or whatever ends a connection.
   package convenience init(
     owning number: Int32, _ hello: HelloRequest, timeoutMilliseconds: UInt64 = 5_000,
-    graceMilliseconds: UInt64 = Connection.graceMillisecondsDefault
+    graceMilliseconds: UInt64 = Connection.graceMillisecondsDefault,
+    link: ClientLink = ClientLink(.unix, address: "", reason: "a socket of the caller's")
   ) throws(ClientError) {
     try self.init(
       over: StreamSocket(owning: number), hello, timeoutMilliseconds: timeoutMilliseconds,
-      graceMilliseconds: graceMilliseconds)
+      graceMilliseconds: graceMilliseconds, link: link)
   }
 
-  private init(
+  /// Takes over a connected stream and greets the server.
+  ///
+  /// - Throws: `refused` with the answer to HELLO, or whatever ends a connection.
+  init(
     over open: consuming StreamSocket, _ request: HelloRequest, timeoutMilliseconds: UInt64,
-    graceMilliseconds: UInt64
+    graceMilliseconds: UInt64, link: ClientLink
   ) throws(ClientError) {
     var socket = open
     var source = FrameSource()
@@ -88,7 +115,10 @@ package final class Connection {
     self.source = source
     self.machine = machine
     self.graceMilliseconds = graceMilliseconds
+    self.link = link
   }
+
+  deinit { life.end() }
 
   private static func greet(
     _ request: HelloRequest, timeoutMilliseconds: UInt64, _ socket: inout StreamSocket,
@@ -116,20 +146,23 @@ package final class Connection {
 
   /// Makes a request that is answered by one frame without payload.
   ///
-  /// That is anything but HELLO, GET and the requests of a store. A deadline of 0 is the server's
-  /// default.
+  /// That is anything but HELLO, GET, the requests of a store and those that pass descriptors. A
+  /// deadline of 0 is the server's default.
   ///
   /// - Throws: `refused`, `unsendable`, or whatever ends the connection.
   package func request(
     _ request: Request, deadlineMilliseconds: UInt32 = 0
   ) throws(ClientError) -> Response {
     switch request {
-    case .hello, .get, .putBegin, .putData, .putCommit, .putAbort:
+    case .hello, .get, .putBegin, .putData, .putCommit, .putAbort, .mapSlab, .openWindow:
+      preconditionFailure("not a request with one plain answer")
+    case .codecProfile(let profile) where profile.bearsPayload:
       preconditionFailure("not a request with one plain answer")
     default: break
     }
     return try guarded { () throws(ClientError) in
       try start(deadlineMilliseconds: deadlineMilliseconds)
+      try awaitRoom()
       let id = try encode(request, deadlineMilliseconds)
       try send()
       while true {
@@ -166,8 +199,11 @@ package final class Connection {
   private func end(with error: ClientError) {
     guard ending == nil else { return }
     ending = error
+    life.end()
     machine.close()
+    // From here on no server reaches the caller's memory.
     socket.shutDown()
+    lent.removeAll()
   }
 
   /// Begins to count the time of a request, which the server and the way back have together.
@@ -219,6 +255,10 @@ package final class Connection {
     switch event {
     case .goAway(let status, let body): departure = .goAway(status, body)
     case .skip: try source.skipPayload(from: &socket)
+    case .response(let id, _) where unawaited.contains(id),
+      .refused(let id, _, _, _) where unawaited.contains(id):
+      unawaited.remove(id)
+      window?.ring.answered(id)
     case .response, .refused, .items, .payload:
       throw .lost("an answer came that nobody waits for")
     }
@@ -251,7 +291,9 @@ extension Request {
     case .exists(let keys), .touch(let keys), .unpin(let keys), .prefetch(let keys):
       keys.keys.count
     case .pin(let pin): pin.keys.count
-    case .putBegin, .putData, .putCommit, .putAbort, .release, .stats: 0
+    case .putBegin, .putData, .putCommit, .putAbort, .release, .stats, .mapSlab, .openWindow,
+      .linkTicket, .codecProfile:
+      0
     case .hello, .layout, .get, .purge, .document: 1 << 32
     }
   }

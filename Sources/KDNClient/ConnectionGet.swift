@@ -18,23 +18,71 @@ extension Connection {
     _ items: [GetRequest.Item], into buffers: [UnsafeMutableRawBufferPointer],
     flags: GetRequest.Flags = [], deadlineMilliseconds: UInt32 = 0
   ) throws(ClientError) -> [GetResult] {
+    unsafe try get(
+      items, into: buffers, terms: GetTerms(flags: flags),
+      deadlineMilliseconds: deadlineMilliseconds)
+  }
+
+  /// Fetches items as `terms` say, each into its own buffer; see `get(_:into:flags:)`.
+  ///
+  /// What comes encoded is `encoded`, checked as it was sent, and lies in the buffer for the caller
+  /// to decode: it is shorter than the object except for its header, so room for the object is
+  /// room enough in all but odd cases, which are `noRoom`.
+  ///
+  /// - Throws: `refused`, `unsendable` if there are no items or too many, or whatever ends the
+  ///   connection.
+  @unsafe package func get(
+    _ items: [GetRequest.Item], into buffers: [UnsafeMutableRawBufferPointer], terms: GetTerms,
+    deadlineMilliseconds: UInt32 = 0
+  ) throws(ClientError) -> [GetResult] {
     precondition(unsafe items.count == buffers.count, "each item has a buffer")
-    guard (1...hello.limits.maxKeysPerRequest).contains(items.count) else {
-      throw .unsendable(
-        FieldFault(
-          "count", value: items.count, limit: hello.limits.maxKeysPerRequest,
-          "must be 1 to the server's limit"))
-    }
-    let checks = verifies && !flags.contains(.unverified)
-    var sink = unsafe PayloadSink(items, into: buffers, verifies: checks)
-    let request = GetRequest(items: items, flags: checks ? flags : flags.union(.unverified))
+    try checkItemCount(items.count)
+    let checks = verifies && !terms.flags.contains(.unverified)
+    let terms = terms.checking(checks)
+    let room = unsafe buffers.reduce(0) { $0 + $1.count }
     return try guarded { () throws(ClientError) in
       try start(deadlineMilliseconds: deadlineMilliseconds)
-      let id = try encode(.get(request), deadlineMilliseconds)
-      try send()
-      while try !receiveFrame(of: id, into: &sink, checks: checks) {}
-      return sink.results
+      if room > Self.inlineBytesMax, link.kind == .shm {
+        return unsafe try getShared(
+          items, into: buffers, terms, checks: checks, deadlineMilliseconds)
+      }
+      let isOnDevice = unsafe buffers.indices.contains {
+        unsafe regions.isOnDevice(UnsafeRawBufferPointer(buffers[$0]))
+      }
+      if room > Self.inlineBytesMax || isOnDevice, link.kind == .rdma,
+        let results = unsafe try getRemote(
+          items, into: buffers, terms, checks: checks, deadlineMilliseconds)
+      {
+        return results
+      }
+      guard !isOnDevice else { throw .unsendable(Self.onDevice) }
+      return unsafe try getInline(
+        items, into: buffers, terms, checks: checks, deadlineMilliseconds)
     }
+  }
+
+  /// Fetches items whose bytes come in the stream.
+  func getInline(
+    _ items: [GetRequest.Item], into buffers: [UnsafeMutableRawBufferPointer],
+    _ terms: GetTerms, checks: Bool, _ deadlineMilliseconds: UInt32
+  ) throws(ClientError) -> [GetResult] {
+    unsafe try receive(
+      .get(terms.request(items)), items, into: buffers, accepting: terms.acceptedCodecs,
+      checks: checks, deadlineMilliseconds)
+  }
+
+  /// Sends a request that is answered by descriptors and payload, and receives both.
+  func receive(
+    _ request: Request, _ items: [GetRequest.Item],
+    into buffers: [UnsafeMutableRawBufferPointer], accepting codecs: CodecSet, checks: Bool,
+    _ deadlineMilliseconds: UInt32
+  ) throws(ClientError) -> [GetResult] {
+    var sink = unsafe PayloadSink(items, into: buffers, accepting: codecs, verifies: checks)
+    try awaitRoom()
+    let id = try encode(request, deadlineMilliseconds)
+    try send()
+    while try !receiveFrame(of: id, into: &sink, checks: checks) {}
+    return sink.results
   }
 
   /// Receives one frame and its payload; true if it was the answer's last.
@@ -61,7 +109,7 @@ extension Connection {
       sink.arrived(accepted, &checksum)
       try receivePayload(into: &sink, pieceBytes: pieceBytes, checks: checks)
       return last
-    case .response(id, .get(let answer)):
+    case .response(id, .get(let answer)), .response(id, .codecProfile(.described(let answer))):
       unsafe source.settle(spilled, accepted: 0)
       sink.begin(answer.descriptors, &checksum)
       return true

@@ -29,7 +29,9 @@ extension Connection {
     batch items: [PutItem], deadlineMilliseconds: UInt32 = 0
   ) throws(ClientError) -> [PutResult] {
     var batch = unsafe PutBatch(count: items.count)
+    defer { lent.removeAll() }
     return try guarded { () throws(ClientError) in
+      try prepareStores(of: unsafe items.reduce(0) { unsafe max($0, $1.facts.totalBytes) })
       for index in unsafe items.indices {
         try unsafe send(items[index], index: index, in: &batch, deadlineMilliseconds)
       }
@@ -48,14 +50,21 @@ extension Connection {
     if let (status, fault) = refusal(of: byteCount) {
       return batch.refuse(index, status, fault)
     }
+    let loans = unsafe loans(of: item)
+    if unsafe isOnDevice(item) && (loans == nil || item.checksum == nil) {
+      return batch.refuse(index, .unsupported, Self.onDevice)
+    }
     try start(deadlineMilliseconds: deadlineMilliseconds)
     while !machine.hasRoom || byteCount > hello.limits.creditBytes - batch.openBytes {
-      guard batch.isWaiting else { throw .lost("the connection takes no request") }
+      guard batch.isWaiting || !unawaited.isEmpty else {
+        throw .lost("the connection takes no request")
+      }
       try receiveAnswer(into: &batch)
     }
     let transfer = try encode(.putBegin(facts), deadlineMilliseconds)
     batch.begin(transfer, index: index, byteCount: byteCount)
-    let checksum = try unsafe sendBytes(of: item, transfer, in: &batch, deadlineMilliseconds)
+    let checksum = try unsafe sendObject(
+      item, loans, transfer, in: &batch, deadlineMilliseconds)
     guard let checksum else { return }
     while !machine.hasRoom {
       guard machine.isReady else { throw .lost("the connection takes no request") }
@@ -63,6 +72,23 @@ extension Connection {
     }
     try commit(transfer, checksum, in: &batch, deadlineMilliseconds)
     try send()
+  }
+
+  /// Sends the object's bytes in the way of the link.
+  ///
+  /// - Returns: the checksum for COMMIT, nil if COMMIT was sent already.
+  private func sendObject(
+    _ item: PutItem, _ loans: [RemoteLoan]?, _ transfer: UInt64, in batch: inout PutBatch,
+    _ deadlineMilliseconds: UInt32
+  ) throws(ClientError) -> Checksum? {
+    if window != nil, unsafe item.facts.totalBytes > Self.inlineBytesMax {
+      return try unsafe sendThroughWindow(item, transfer, in: &batch)
+    }
+    if let loans {
+      lent += loans
+      return try unsafe sendRemotely(item, loans, transfer)
+    }
+    return try unsafe sendBytes(of: item, transfer, in: &batch, deadlineMilliseconds)
   }
 
   /// Why an object of this size need not be sent.
@@ -117,7 +143,7 @@ extension Connection {
     return known ?? checksum.digest()
   }
 
-  private func addToChecksum(_ places: [UnsafeRawBufferPointer]) {
+  func addToChecksum(_ places: [UnsafeRawBufferPointer]) {
     for index in unsafe places.indices { unsafe checksum.update(places[index]) }
   }
 
@@ -134,7 +160,15 @@ extension Connection {
     batch.commit(try encode(.putCommit(request), deadlineMilliseconds), of: transfer, checksum)
   }
 
-  private func receiveAnswer(into batch: inout PutBatch) throws(ClientError) {
+  /// Opens the window before the first store that is worth it.
+  private func prepareStores(of largestBytes: Int) throws(ClientError) {
+    guard link.kind == .shm, largestBytes > Self.inlineBytesMax, window == nil else { return }
+    try start(deadlineMilliseconds: 0)
+    _ = try openWindow()
+  }
+
+  /// Takes the next frame, which may answer a store of the batch.
+  func receiveAnswer(into batch: inout PutBatch) throws(ClientError) {
     let event = try nextEvent()
     if !batch.take(event) { try pass(over: event) }
   }

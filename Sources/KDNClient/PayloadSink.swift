@@ -6,6 +6,7 @@ internal import KDNWire
 @safe struct PayloadSink: ~Copyable {
   private let items: [GetRequest.Item]
   private let buffers: [UnsafeMutableRawBufferPointer]
+  private let codecs: CodecSet
   private let verifies: Bool
   private var descriptors: [GetDescriptor] = []
   /// What became of the items before the present one.
@@ -18,11 +19,14 @@ internal import KDNWire
   /// Bytes that are dropped at most at once.
   private static let discardBytes = 64 << 10
 
-  /// Expects the answer to `items`; each has a buffer, which must stay valid as long as the sink.
+  /// Expects the answer to `items`, raw or in one of `codecs`; each has a buffer, which must stay
+  /// valid as long as the sink.
   init(
-    _ items: [GetRequest.Item], into buffers: [UnsafeMutableRawBufferPointer], verifies: Bool
+    _ items: [GetRequest.Item], into buffers: [UnsafeMutableRawBufferPointer],
+    accepting codecs: CodecSet = .raw, verifies: Bool
   ) {
     self.items = items
+    self.codecs = codecs
     unsafe self.buffers = buffers
     self.verifies = verifies
     results.reserveCapacity(items.count)
@@ -97,22 +101,11 @@ internal import KDNWire
     let descriptor = descriptors[index]
     if let miss = descriptor.miss { return .miss(miss) }
     guard hasRoom(index) else { return .noRoom(bytes: descriptor.sentBytes) }
-    guard fits(descriptor, items[index].selection) else { return .miss(.corrupt) }
-    guard !verifies || checksum.digest() == descriptor.sentChecksum else { return .miss(.corrupt) }
-    return .hit(bytes: descriptor.sentBytes, objectChecksum: descriptor.objectChecksum)
-  }
-
-  /// Whether the bytes sent can be the ones asked for.
-  private func fits(_ descriptor: GetDescriptor, _ selection: GetRequest.Selection) -> Bool {
-    switch selection {
-    case .whole:
-      descriptor.sentBytes == descriptor.objectBytes && descriptor.sentBytes > 0
-        && (!verifies || descriptor.sentChecksum == descriptor.objectChecksum)
-    case .ranges(let ranges):
-      descriptor.sentBytes == ranges.reduce(0) { $0 + $1.count }
-    case .part:
-      descriptor.sentBytes > 0 && descriptor.sentBytes <= descriptor.objectBytes
+    guard descriptor.answers(items[index].selection, accepting: codecs, verifies: verifies) else {
+      return .miss(.corrupt)
     }
+    guard !verifies || checksum.digest() == descriptor.sentChecksum else { return .miss(.corrupt) }
+    return GetResult(hit: descriptor)
   }
 
   private func hasRoom(_ index: Int) -> Bool {

@@ -14,11 +14,20 @@ struct StreamSocket: ~Copyable {
   /// Most pieces in one vectored write.
   static let piecesMax = 64
 
-  private let descriptor: Descriptor
+  /// The kernel's number; owned; negative where an RDMA connection takes a socket's place.
+  let number: Int32
+  /// The RDMA connection that takes a socket's place.
+  let endpoint: RDMAEndpoint?
   /// Encrypts what goes and decrypts what comes; nil on a plain connection.
   let channel: TLSChannel?
   private let clock = SystemClock()
-  private var deadline = Instant.never
+  /// When all calls of the request at hand must be over.
+  private(set) var deadline = Instant.never
+  /// Descriptors that came and nobody has taken.
+  var passed = PassedDescriptors(limit: 1)
+  /// Whether a descriptor may come with the next bytes; those that come unasked are dropped by the
+  /// kernel.
+  var expectsDescriptor = false
   /// When the kernel's timeouts were last set or found to be right, and to what.
   private var armedAt = Instant(nanoseconds: 0)
   private var armedMilliseconds: UInt64 = 0
@@ -27,8 +36,9 @@ struct StreamSocket: ~Copyable {
   ///
   /// - Throws: `lost` if the kernel refuses.
   init(owning number: Int32) throws(ClientError) {
-    descriptor = Descriptor(owning: number)
+    self.number = number
     channel = nil
+    endpoint = nil
     let flags = fcntl(number, F_GETFL)
     guard flags >= 0, fcntl(number, F_SETFL, flags & ~O_NONBLOCK) == 0 else {
       throw Self.failure("fcntl")
@@ -41,10 +51,23 @@ struct StreamSocket: ~Copyable {
   private init(
     owning socket: consuming Descriptor, over channel: TLSChannel, deadline: Instant
   ) throws(ClientError) {
-    descriptor = socket
+    number = socket.release()
     self.channel = channel
+    endpoint = nil
     self.deadline = deadline
     try shakeHands(over: channel)
+  }
+
+  /// Takes over an RDMA connection.
+  init(over endpoint: RDMAEndpoint) {
+    number = -1
+    channel = nil
+    self.endpoint = endpoint
+  }
+
+  deinit {
+    endpoint?.close()
+    if number >= 0 { _ = close(number) }
   }
 
   /// Connects to `endpoint`; with `tls` the connection is secured.
@@ -123,18 +146,18 @@ struct StreamSocket: ~Copyable {
   }
 
   private mutating func arm(_ milliseconds: UInt64) throws(ClientError) {
-    guard channel == nil else { return }
+    guard channel == nil, endpoint == nil else { return }
     var time = timeval(
       tv_sec: Int(clamping: milliseconds / 1000), tv_usec: Int(milliseconds % 1000) * 1000)
     let size = socklen_t(MemoryLayout<timeval>.size)
-    guard unsafe setsockopt(descriptor.number, SOL_SOCKET, SO_RCVTIMEO, &time, size) == 0,
-      unsafe setsockopt(descriptor.number, SOL_SOCKET, SO_SNDTIMEO, &time, size) == 0
+    guard unsafe setsockopt(number, SOL_SOCKET, SO_RCVTIMEO, &time, size) == 0,
+      unsafe setsockopt(number, SOL_SOCKET, SO_SNDTIMEO, &time, size) == 0
     else { throw Self.failure("setsockopt") }
     armedMilliseconds = milliseconds
   }
 
   /// Called before each wait: a server that drips bytes cannot stretch the deadline.
-  private mutating func check() throws(ClientError) {
+  mutating func check() throws(ClientError) {
     let now = clock.now()
     guard now < deadline else { throw .deadline }
     guard now.nanoseconds(since: armedAt) > Self.slackMilliseconds * 1_000_000 else { return }
@@ -144,13 +167,23 @@ struct StreamSocket: ~Copyable {
 
   /// Waits until the socket is ready for `events`.
   func wait(for events: Int32) throws(ClientError) {
-    var entry = pollfd(fd: descriptor.number, events: Int16(events), revents: 0)
+    var entry = pollfd(fd: number, events: Int16(events), revents: 0)
     let left = clock.now().milliseconds(until: deadline)
     guard left > 0 else { throw .deadline }
     let ready = unsafe poll(&entry, 1, Int32(clamping: left))
     guard ready != 0 else { throw .deadline }
     if ready < 0 { try Self.tolerate("poll") }
   }
+
+  /// Whether the server has ended the connection, as far as the kernel knows now.
+  var isHungUp: Bool {
+    var entry = pollfd(fd: number, events: Int16(POLLIN | Self.pollHangUp), revents: 0)
+    guard unsafe poll(&entry, 1, 0) > 0 else { return false }
+    return Int32(entry.revents) & (Self.pollHangUp | POLLHUP | POLLERR | POLLNVAL) != 0
+  }
+
+  /// POLLRDHUP, which the overlay does not have.
+  private static let pollHangUp: Int32 = 0x2000
 
   // MARK: Bytes
 
@@ -161,13 +194,14 @@ struct StreamSocket: ~Copyable {
   mutating func receive(
     into first: UnsafeMutableRawBufferPointer, then second: UnsafeMutableRawBufferPointer
   ) throws(ClientError) -> Int {
+    if let endpoint { return unsafe try receive(over: endpoint, into: first, then: second) }
     if let channel {
       try check()
       return unsafe try receive(over: channel, into: first, then: second)
     }
     while true {
       try check()
-      let number = descriptor.number
+      let number = number
       let count = unsafe withUnsafeTemporaryAllocation(of: iovec.self, capacity: 2) { pieces in
         unsafe pieces[0] = iovec(iov_base: first.baseAddress, iov_len: first.count)
         unsafe pieces[1] = iovec(iov_base: second.baseAddress, iov_len: second.count)
@@ -185,15 +219,20 @@ struct StreamSocket: ~Copyable {
   mutating func receive(
     into buffer: UnsafeMutableRawBufferPointer
   ) throws(ClientError) -> Int {
+    let nowhere = unsafe UnsafeMutableRawBufferPointer(start: nil, count: 0)
+    if let endpoint { return unsafe try receive(over: endpoint, into: buffer, then: nowhere) }
     if let channel {
       try check()
-      let nowhere = unsafe UnsafeMutableRawBufferPointer(start: nil, count: 0)
       return unsafe try receive(over: channel, into: buffer, then: nowhere)
     }
     while true {
       try check()
-      let count = unsafe recv(descriptor.number, buffer.baseAddress, buffer.count, 0)
+      let count =
+        if expectsDescriptor { unsafe passed.receive(from: number, into: buffer) } else {
+          unsafe recv(number, buffer.baseAddress, buffer.count, 0)
+        }
       if count >= 0 { return count }
+      if expectsDescriptor, errno == EPROTO { throw Self.tooManyDescriptors }
       try Self.tolerate("recv")
     }
   }
@@ -208,7 +247,7 @@ struct StreamSocket: ~Copyable {
       let rest = unsafe UnsafeMutableBufferPointer(rebasing: pieces[next...])
       var sent =
         if let channel { unsafe try sendRecord(over: channel, rest) } else {
-          unsafe kdn_send(descriptor.number, rest.baseAddress, rest.count)
+          unsafe kdn_send(number, rest.baseAddress, rest.count)
         }
       if sent < 0 {
         try Self.tolerate("sendmsg")
@@ -237,6 +276,7 @@ struct StreamSocket: ~Copyable {
   mutating func send(
     _ front: [UInt8], _ places: [UnsafeRawBufferPointer], _ back: [UInt8]
   ) throws(ClientError) {
+    if let endpoint { return unsafe try send(over: endpoint, front, places, back) }
     var failure: ClientError?
     unsafe front.withUnsafeBytes { front in
       unsafe back.withUnsafeBytes { back in
@@ -277,15 +317,20 @@ struct StreamSocket: ~Copyable {
 
   /// Nothing can be sent or received any more; whoever waits in another process sees the end.
   func shutDown() {
+    endpoint?.close()
     channel?.sayGoodbye()
-    _ = shutdown(descriptor.number, Int32(SHUT_RDWR))
+    guard number >= 0 else { return }
+    _ = shutdown(number, Int32(SHUT_RDWR))
   }
 
   /// What secures the connection, such as `TLS_AES_128_GCM_SHA256`; nil if nothing does.
   var cipherSuite: String? { channel?.cipherSuite }
 
+  private static let tooManyDescriptors = ClientError.protocolFault(
+    .header(FieldFault("descriptors", value: 2, limit: 1, "more descriptors than were asked for")))
+
   /// Whether a failed call may be tried again; throws what it means otherwise.
-  private static func tolerate(_ call: String) throws(ClientError) {
+  static func tolerate(_ call: String) throws(ClientError) {
     switch errno {
     case EINTR: return
     case EAGAIN: throw .deadline

@@ -21,6 +21,9 @@ package protocol DaemonControl: AnyObject, Sendable {
   func documents(_ query: DocumentQuery) throws(ControlFault) -> DocumentPage
   /// The slowest requests of late, the newest first.
   func slowRequests() -> [SlowRequest]
+  /// Jobs that keep objects in another codec: those under way and the last that ended, the newest
+  /// first.
+  func recodings() -> [RecodeReport]
   /// Events with a serial above `serial`, oldest first, at most `limit`.
   func events(after serial: UInt64, limit: Int) -> [DaemonEvent]
 
@@ -52,6 +55,19 @@ package protocol DaemonControl: AnyObject, Sendable {
   ///
   /// - Throws: `not_found`, `bad_request`, `over_quota`.
   func pin(_ order: PinOrder, by who: AdministratorName) async throws(ControlFault) -> PinReport
+  /// Begins to keep objects in another codec, in the background; a job ends with the daemon.
+  ///
+  /// - Throws: `not_found`, `bad_request`; `conflict` if the namespace has a job, or the codec
+  ///   needs a profile or is undone by the configuration; `busy`.
+  func recode(
+    _ order: RecodeOrder, by who: AdministratorName
+  ) async throws(ControlFault) -> RecodeReport
+  /// Has a namespace's job begin nothing more.
+  ///
+  /// - Throws: `not_found` without one, `bad_request`.
+  func cancelRecode(
+    of namespace: String, by who: AdministratorName
+  ) throws(ControlFault) -> RecodeReport
   /// Sets the least severe level that is logged, until the next reload.
   ///
   /// - Throws: `bad_request` for a level that there is not.

@@ -34,8 +34,10 @@ package struct DaemonReport: Codable, Sendable {
   package var tiers: [TierReport]
   /// nil without a disk tier.
   package var disk: DiskReport?
-  /// One for each kind of listener that is configured: `tcp`, `tls`, `unix`.
+  /// One for each kind of link that is served: `tcp`, `tls`, `unix`, `shm`, `rdma`, `resp`.
   package var links: [LinkReport]
+  /// Memory shared with clients on this host; nil without a Unix socket.
+  package var sharedMemory: SharedMemoryReport?
   /// One for each operation of the protocol that was asked for at least once.
   package var operations: [OperationReport]
   /// All connections together.
@@ -44,6 +46,12 @@ package struct DaemonReport: Codable, Sendable {
   package var namespaces: [NamespaceReport]
   /// Forms in which KV is kept: raw bytes of a layout, and others by variant.
   package var codecs: [CodecReport]
+  /// Forms in which objects are kept on disk; nil without a disk tier.
+  package var diskCodecs: [CodecReport]?
+  /// Encoding and decoding; nil from a daemon that does neither.
+  package var coding: CodingReport?
+  /// What GET has sent in which form; nil from a daemon that does not count it.
+  package var delivery: DeliveryReport?
   /// What came of reading the configuration anew.
   package var reload: ReloadState
   /// How many events there were.
@@ -53,8 +61,10 @@ package struct DaemonReport: Codable, Sendable {
   package init(
     version: String, state: State, uptimeSeconds: Double, unixMilliseconds: UInt64,
     process: ProcessReport, memory: MemoryReport, pool: PoolReport, tiers: [TierReport],
-    disk: DiskReport?, links: [LinkReport], operations: [OperationReport],
-    connections: ConnectionReport, namespaces: [NamespaceReport], codecs: [CodecReport],
+    disk: DiskReport?, links: [LinkReport], sharedMemory: SharedMemoryReport? = nil,
+    operations: [OperationReport], connections: ConnectionReport,
+    namespaces: [NamespaceReport], codecs: [CodecReport],
+    diskCodecs: [CodecReport]? = nil, coding: CodingReport? = nil, delivery: DeliveryReport? = nil,
     reload: ReloadState, events: EventCounts
   ) {
     self.version = version
@@ -67,10 +77,14 @@ package struct DaemonReport: Codable, Sendable {
     self.tiers = tiers
     self.disk = disk
     self.links = links
+    self.sharedMemory = sharedMemory
     self.operations = operations
     self.connections = connections
     self.namespaces = namespaces
     self.codecs = codecs
+    self.diskCodecs = diskCodecs
+    self.coding = coding
+    self.delivery = delivery
     self.reload = reload
     self.events = events
   }

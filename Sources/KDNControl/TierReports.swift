@@ -36,27 +36,32 @@ package struct TierReport: Codable, Sendable {
   }
 }
 
-/// One kind of listener.
+/// One kind of link.
 package struct LinkReport: Codable, Sendable {
-  /// `tcp`, `tls` or `unix`.
+  /// `tcp`, `tls`, `unix`, `shm`, `rdma` or `resp`.
   package var kind: String
   /// Where is listened.
   package var endpoints: [String]
-  /// Connections now.
+  /// Connections now; for `shm` those of `unix` that have shared memory.
   package var open: Int
   /// Connections taken.
   package var acceptedTotal: UInt64
-  /// Bytes that came in.
+  /// Bytes that came in; for `shm` payload taken from clients' windows.
   package var receivedBytesTotal: UInt64
-  /// Bytes that went out.
+  /// Bytes that went out; for `shm` payload lent to clients in place.
   package var sentBytesTotal: UInt64
+  /// Payload that the daemon's processor moved: into or out of sockets, or out of a window.
+  package var copiedBytesTotal: UInt64
+  /// Payload of which the daemon took a checksum.
+  package var hashedBytesTotal: UInt64
   /// TLS handshakes that failed; 0 for the others.
   package var handshakeFailuresTotal: UInt64
 
   /// Puts the numbers together.
   package init(
     kind: String, endpoints: [String], open: Int, acceptedTotal: UInt64,
-    receivedBytesTotal: UInt64, sentBytesTotal: UInt64, handshakeFailuresTotal: UInt64
+    receivedBytesTotal: UInt64, sentBytesTotal: UInt64, copiedBytesTotal: UInt64 = 0,
+    hashedBytesTotal: UInt64 = 0, handshakeFailuresTotal: UInt64
   ) {
     self.kind = kind
     self.endpoints = endpoints
@@ -64,6 +69,8 @@ package struct LinkReport: Codable, Sendable {
     self.acceptedTotal = acceptedTotal
     self.receivedBytesTotal = receivedBytesTotal
     self.sentBytesTotal = sentBytesTotal
+    self.copiedBytesTotal = copiedBytesTotal
+    self.hashedBytesTotal = hashedBytesTotal
     self.handshakeFailuresTotal = handshakeFailuresTotal
   }
 }

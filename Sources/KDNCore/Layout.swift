@@ -4,6 +4,8 @@ internal import Crypto
 package struct LayoutID: Hashable, Sendable, CustomStringConvertible {
   private let high, low: UInt64
 
+  /// Bytes of an id.
+  package static let byteCount = 16
   /// The layout of opaque objects, which have none.
   package static let none = LayoutID(high: 0, low: 0)
 

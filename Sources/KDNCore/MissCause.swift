@@ -18,6 +18,12 @@ package enum MissCause: UInt8, Sendable, CaseIterable {
   case purged = 8
   /// The request selected more bytes than the connection's credit.
   case overCredit = 9
+  /// It cannot be delivered before the deadline: computing it again is quicker.
+  case recompute = 10
+  /// It is kept in a lossy codec only, and its very bytes were asked for.
+  case inexact = 11
+  /// It is kept in a codec that the client does not read and the daemon cannot decode.
+  case undecodable = 12
 
   /// The name used in statistics and logs.
   package var name: String {
@@ -31,6 +37,9 @@ package enum MissCause: UInt8, Sendable, CaseIterable {
     case .notReady: "not_ready"
     case .purged: "purged"
     case .overCredit: "over_credit"
+    case .recompute: "recompute"
+    case .inexact: "inexact"
+    case .undecodable: "undecodable"
     }
   }
 }

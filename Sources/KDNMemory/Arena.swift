@@ -8,6 +8,8 @@ internal import KDNCore
 package final class Arena: Sendable {
   /// What was really obtained at start.
   package let placement: ArenaPlacement
+  /// Whether slabs can be passed to clients: nobody but this process can write into any of them.
+  package let isShareable: Bool
   private let factory: SlabFactory
   private let state: Guarded<SlabTable>
 
@@ -16,10 +18,11 @@ package final class Arena: Sendable {
   /// - Throws: `sizes` if not one slab fits, `system` if the kernel refuses the memory.
   package init(_ configuration: ArenaConfiguration) throws(ArenaError) {
     let factory = try SlabFactory(configuration)
-    let mappings = try factory.makeAll()
-    placement = factory.place(mappings)
+    let slabs = try factory.makeAll()
+    placement = factory.place(slabs)
+    isShareable = slabs.allSatisfy(\.isSealed)
     self.factory = factory
-    state = Guarded(SlabTable(mappings: mappings, slabBytes: factory.slabBytes))
+    state = Guarded(SlabTable(slabs: slabs, slabBytes: factory.slabBytes))
   }
 
   /// Takes room for `byteCount` bytes in the owner's slabs, or in a free one.
@@ -29,10 +32,10 @@ package final class Arena: Sendable {
     guard canEverHold(byteCount: byteCount) else { return nil }
     let taken = withTable { $0.take(byteCount, owner, factory) }
     guard let taken else { return nil }
-    return unsafe Reservation(
+    return Reservation(
       Extent(
-        base: taken.mapping.base + taken.grant.offset, byteCount: byteCount,
-        slab: taken.slab, grant: taken.grant, arena: self))
+        byteCount: byteCount, slab: taken.slab, slot: taken.slot, grant: taken.grant,
+        arena: self))
   }
 
   /// Whether an empty arena could hold an object of `byteCount` bytes.
@@ -40,11 +43,19 @@ package final class Arena: Sendable {
     byteCount > 0 && byteCount <= placement.slabCount * placement.slabBytes
   }
 
+  /// Drops what `owner` keeps with any slab, such as when its device is gone.
+  package func dropCompanions(of owner: ObjectIdentifier) {
+    for slab in withTable({ $0.slabs }) { slab.dropCompanions(of: owner) }
+  }
+
+  /// Bytes beyond the capacity: of slabs that were handed on while clients had them mapped.
+  package var strandedBytes: Int { factory.stranded.byteCount }
+
   /// The state in numbers, at about one moment.
   package var statistics: ArenaStatistics { withTable { $0.statistics } }
 
-  func free(_ grant: ExtentAllocator.Grant, inSlab slab: Int) {
-    withTable { $0.give(grant, slab, factory) }
+  func free(_ grant: ExtentAllocator.Grant, inSlot slot: Int) {
+    withTable { $0.give(grant, slot, factory) }
   }
 
   private func withTable<Result: Sendable>(_ body: (inout SlabTable) -> Result) -> Result {

@@ -10,6 +10,10 @@ internal import Synchronization
   package var byteCount: Int { extent.byteCount }
   /// Whether it begins at a page and the rest of its last page belongs to it too.
   package var ownsWholePages: Bool { extent.ownsWholePages }
+  /// The slab that it lies in.
+  package var slab: Slab { extent.slab }
+  /// Bytes from the beginning of the slab.
+  package var offset: Int { extent.offset }
   /// First byte; writable until the reservation is sealed or dropped.
   @unsafe package var base: UnsafeMutableRawPointer { unsafe extent.base }
 
@@ -38,8 +42,10 @@ package final class Block: Sendable {
   @unsafe package var base: UnsafeRawPointer { unsafe UnsafeRawPointer(extent.base) }
   /// Whether it begins at a page and the rest of its last page belongs to it too.
   package var ownsWholePages: Bool { extent.ownsWholePages }
-  /// Number of the slab and offset in it, for clients that map slabs.
-  package var location: (slab: Int, offset: Int) { (extent.slab, extent.offset) }
+  /// The slab that it lies in, for clients that map slabs and devices that register them.
+  package var slab: Slab { extent.slab }
+  /// Bytes from the beginning of the slab.
+  package var offset: Int { extent.offset }
   /// Whether anybody reads in place.
   package var isLeased: Bool {
     // Acquiring: who sees no lease also sees that reading has ended.
@@ -71,26 +77,25 @@ package struct Lease: ~Copyable, Sendable {
 }
 
 /// A piece of a slab that gives itself back.
-// Safe because: the pointer is into a slab that the arena keeps mapped while extents of it live.
-@safe final class Extent: @unchecked Sendable {
-  let base: UnsafeMutableRawPointer
+final class Extent: Sendable {
   let byteCount: Int
-  let slab: Int
+  let slab: Slab
+  var base: UnsafeMutableRawPointer { unsafe slab.base + grant.offset }
   var offset: Int { grant.offset }
   var ownsWholePages: Bool { grant.isWholePages }
+  private let slot: Int
   private let grant: ExtentAllocator.Grant
   private let arena: Arena
 
   init(
-    base: UnsafeMutableRawPointer, byteCount: Int, slab: Int, grant: ExtentAllocator.Grant,
-    arena: Arena
+    byteCount: Int, slab: Slab, slot: Int, grant: ExtentAllocator.Grant, arena: Arena
   ) {
-    unsafe self.base = base
     self.byteCount = byteCount
     self.slab = slab
+    self.slot = slot
     self.grant = grant
     self.arena = arena
   }
 
-  deinit { arena.free(grant, inSlab: slab) }
+  deinit { arena.free(grant, inSlot: slot) }
 }

@@ -7,6 +7,8 @@ internal import KDNCore
 struct SlabFactory: Sendable {
   /// Bytes of an ordinary slab.
   let slabBytes: Int
+  /// What clients still hold of slabs that are gone.
+  let stranded = StrandedMemory()
   private let slabCount: Int
   private let configuration: ArenaConfiguration
   private let nodes: [Int32]
@@ -28,39 +30,39 @@ struct SlabFactory: Sendable {
   }
 
   /// Maps all slabs.
-  func makeAll() throws(ArenaError) -> [SlabMapping] {
-    var mappings: [SlabMapping] = []
-    for number in 0..<slabCount { mappings.append(try make(slabBytes, number: number)) }
-    return mappings
+  func makeAll() throws(ArenaError) -> [Slab] {
+    var slabs: [Slab] = []
+    for number in 0..<slabCount { slabs.append(try make(slabBytes, number: number)) }
+    return slabs
   }
 
   /// Has the kernel give all pages if configured, and tells what was obtained.
-  func place(_ mappings: [SlabMapping]) -> ArenaPlacement {
+  func place(_ slabs: [Slab]) -> ArenaPlacement {
     let clock = SystemClock()
     let start = clock.now()
     if configuration.prefault {
-      DispatchQueue.concurrentPerform(iterations: mappings.count) { mappings[$0].prefault() }
+      DispatchQueue.concurrentPerform(iterations: slabs.count) { slabs[$0].prefault() }
     }
-    let reserved = mappings.reduce(0) { $0 + ($1.isHuge ? $1.byteCount : 0) }
+    let reserved = slabs.reduce(0) { $0 + ($1.isHuge ? $1.byteCount : 0) }
     return ArenaPlacement(
-      slabCount: mappings.count, slabBytes: slabBytes,
+      slabCount: slabs.count, slabBytes: slabBytes,
       hugeBytes: reserved + (configuration.hugePages == .auto ? Self.transparentHugeBytes() : 0),
-      lockedBytes: mappings.reduce(0) { $0 + ($1.isLocked ? $1.byteCount : 0) },
+      lockedBytes: slabs.reduce(0) { $0 + ($1.isLocked ? $1.byteCount : 0) },
       nodeCount: max(1, nodes.count),
       prefaultNanoseconds: configuration.prefault ? clock.now().nanoseconds(since: start) : 0)
   }
 
   /// Makes one slab in the place of others; nil if the kernel refuses.
-  func remake(_ byteCount: Int, number: Int) -> SlabMapping? {
+  func remake(_ byteCount: Int, number: Int) -> Slab? {
     try? make(byteCount, number: number)
   }
 
-  private func make(_ byteCount: Int, number: Int) throws(ArenaError) -> SlabMapping {
+  private func make(_ byteCount: Int, number: Int) throws(ArenaError) -> Slab {
     let node = nodes.isEmpty ? nil : nodes[number % nodes.count]
-    return try SlabMapping(
+    return try Slab(
       byteCount: byteCount,
       wantsHuge: configuration.hugePages == .auto && byteCount % Self.hugePageBytes == 0,
-      wantsLock: configuration.lockMemory == .auto, node: node)
+      wantsLock: configuration.lockMemory == .auto, node: node, stranded: stranded)
   }
 
   /// Nodes with memory; none where there is but one.

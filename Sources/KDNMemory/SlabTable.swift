@@ -2,11 +2,11 @@
 struct SlabTable {
   /// One slot of the table: a slab, or a hole whose memory went into an oversize slab.
   private struct Slot {
-    var mapping: SlabMapping?
+    var slab: Slab?
     var allocator: ExtentAllocator
     /// Who may use it now; nil while it is empty.
     var owner: ArenaOwner?
-    /// Who has written into this mapping; another owner gets a fresh one.
+    /// Who has written into this slab; another owner gets a fresh one.
     var lastOwner: ArenaOwner?
     /// Slots whose memory this oversize slab took; empty for an ordinary one.
     var borrowed: [Int] = []
@@ -14,9 +14,9 @@ struct SlabTable {
 
   /// What `take` found.
   struct Taken: Sendable {
-    let mapping: SlabMapping
+    let slab: Slab
     let grant: ExtentAllocator.Grant
-    let slab: Int
+    let slot: Int
   }
 
   private let slabBytes: Int
@@ -27,12 +27,12 @@ struct SlabTable {
   private var allocatedBytes = 0
   private var extents = 0
 
-  init(mappings: [SlabMapping], slabBytes: Int) {
+  init(slabs: [Slab], slabBytes: Int) {
     self.slabBytes = slabBytes
-    slots = mappings.map {
-      Slot(mapping: $0, allocator: ExtentAllocator(capacity: slabBytes))
+    slots = slabs.map {
+      Slot(slab: $0, allocator: ExtentAllocator(capacity: slabBytes))
     }
-    freeSlots = Array(mappings.indices.reversed())
+    freeSlots = Array(slabs.indices.reversed())
   }
 
   /// Takes an extent for `owner`; nil if there is no room.
@@ -66,6 +66,9 @@ struct SlabTable {
     }
   }
 
+  /// All slabs that there are now.
+  var slabs: [Slab] { slots.compactMap(\.slab) }
+
   /// The state in numbers.
   var statistics: ArenaStatistics {
     var statistics = ArenaStatistics()
@@ -75,7 +78,7 @@ struct SlabTable {
     statistics.freeSlabs = freeSlots.count
     statistics.largestFreeExtent =
       freeSlots.isEmpty
-      ? slots.lazy.filter { $0.mapping != nil }.map(\.allocator.largestFreeBytes).max() ?? 0
+      ? slots.lazy.filter { $0.slab != nil }.map(\.allocator.largestFreeBytes).max() ?? 0
       : slabBytes * freeSlots.count
     statistics.slabsByOwner = slotsOfOwner.mapValues(\.count)
     return statistics
@@ -86,32 +89,33 @@ struct SlabTable {
   }
 
   private mutating func take(_ byteCount: Int, from slot: Int) -> Taken? {
-    guard let mapping = slots[slot].mapping,
+    guard let slab = slots[slot].slab,
       let grant = slots[slot].allocator.allocate(byteCount: byteCount)
     else { return nil }
     allocatedBytes += grant.byteCount
     extents += 1
-    return Taken(mapping: mapping, grant: grant, slab: slot)
+    return Taken(slab: slab, grant: grant, slot: slot)
   }
 
   /// Takes a free slab: one that the owner had before, else one that nobody had, for only those
-  /// need no fresh memory.
+  /// need no fresh memory; else one that no client has mapped, for that memory comes back.
   private mutating func popFreeSlot(for owner: ArenaOwner) -> Int? {
     let choice =
       freeSlots.lastIndex { slots[$0].lastOwner == owner }
-      ?? freeSlots.lastIndex { slots[$0].lastOwner == nil } ?? freeSlots.indices.last
+      ?? freeSlots.lastIndex { slots[$0].lastOwner == nil }
+      ?? freeSlots.lastIndex { slots[$0].slab?.isShared != true } ?? freeSlots.indices.last
     return choice.map { freeSlots.remove(at: $0) }
   }
 
   /// Makes a free slab the owner's; its memory is fresh unless the owner had it before.
   private mutating func adopt(_ slot: Int, _ owner: ArenaOwner, _ factory: SlabFactory) -> Bool {
     let isForeign = slots[slot].lastOwner.map { $0 != owner } ?? false
-    if isForeign || slots[slot].mapping == nil {
+    if isForeign || slots[slot].slab == nil {
       // The old memory goes before the new one comes, so that the cap holds at all times.
-      slots[slot].mapping = nil
+      slots[slot].slab = nil
       slots[slot].lastOwner = nil
       guard let fresh = factory.remake(slabBytes, number: slot) else { return false }
-      slots[slot].mapping = fresh
+      slots[slot].slab = fresh
     }
     slots[slot].owner = owner
     slots[slot].lastOwner = owner
@@ -130,17 +134,17 @@ struct SlabTable {
     let borrowed = Array(freeSlots.suffix(needed))
     freeSlots.removeLast(needed)
     for slot in borrowed {
-      slots[slot].mapping = nil
+      slots[slot].slab = nil
       slots[slot].lastOwner = nil
     }
     let bytes = needed * slabBytes
-    guard let mapping = factory.remake(bytes, number: borrowed[0]) else {
+    guard let slab = factory.remake(bytes, number: borrowed[0]) else {
       freeSlots.append(contentsOf: borrowed)
       return nil
     }
     let slot = unusedOversize.popLast() ?? slots.count
     let made = Slot(
-      mapping: mapping, allocator: ExtentAllocator(capacity: bytes), owner: owner,
+      slab: slab, allocator: ExtentAllocator(capacity: bytes), owner: owner,
       lastOwner: owner, borrowed: borrowed)
     if slot == slots.count { slots.append(made) } else { slots[slot] = made }
     slotsOfOwner[owner, default: []].append(slot)
@@ -149,7 +153,7 @@ struct SlabTable {
 
   /// An oversize slab is empty: its memory goes, and the slots it was made of are free again.
   private mutating func dissolve(_ slot: Int, _ factory: SlabFactory) {
-    slots[slot].mapping = nil
+    slots[slot].slab = nil
     freeSlots.append(contentsOf: slots[slot].borrowed)
     slots[slot].borrowed = []
     unusedOversize.append(slot)

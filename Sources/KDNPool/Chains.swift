@@ -91,6 +91,13 @@ struct Chains: Sendable {
   /// How many slots there are, those of no object among them.
   var slotCount: Int { nodes.count }
 
+  /// The object in a slot, if there is one and it is of its namespace's present generation.
+  func object(in slot: Int) -> StoredObject? {
+    guard let object = nodes[slot].object, object.generation == object.namespace.generation
+    else { return nil }
+    return object
+  }
+
   /// The object in a slot, if there is one and it is of this namespace's present generation.
   func object(in slot: Int, of namespace: Namespace) -> StoredObject? {
     guard let object = nodes[slot].object, object.namespace === namespace,

@@ -6,15 +6,22 @@ internal import KDNMemory
 /// What was found stays readable, in RAM or in staging memory, until it is taken, the fetch is
 /// cancelled, or the last reference to it is dropped.
 package final class Fetch: Sendable {
-  /// Keeps an object readable until an outcome is taken.
+  /// Keeps an object's bytes of one form readable until an outcome is taken.
   final class Hold: Sendable {
     let object: StoredObject
+    let body: StoredBody
     private let lease: Lease
 
-    init(_ object: StoredObject) {
+    /// Holds `body`, or the object's bytes in their present form.
+    init(_ object: StoredObject, _ body: StoredBody? = nil) {
+      let body = body ?? object.body
       self.object = object
-      lease = object.block.lease()
+      self.body = body
+      lease = body.block.lease()
     }
+
+    /// Length of the bytes.
+    var byteCount: Int { body.block.byteCount }
   }
 
   /// How it went for one object.
@@ -66,22 +73,30 @@ package final class Fetch: Sendable {
   }
 
   let namespace: Namespace
+  /// Forms that the caller takes; others are decoded for it.
+  let accepted: CodecSet
+  /// Objects that are read from the slower tier though RAM has them.
+  let below: Set<ObjectKey>
   private let pool: Pool
   private let state: Guarded<State>
 
   init(
-    _ pool: Pool, _ namespace: Namespace, reads: [ObjectKey], takes: [ObjectKey: Int],
-    inRAM: [Hold], notify: @escaping @Sendable () -> Void
+    _ pool: Pool, _ namespace: Namespace, accepting accepted: CodecSet, below: Set<ObjectKey>,
+    reads: [ObjectKey], takes: [ObjectKey: Int], inRAM: [Hold], decodes: Int,
+    notify: @escaping @Sendable () -> Void
   ) {
     self.pool = pool
     self.namespace = namespace
+    self.accepted = accepted
+    self.below = below
     var state = State()
     state.deferred = reads
+    state.reading = decodes
     state.takesLeft = takes
     state.notify = notify
     for hold in inRAM {
       state.outcomes[hold.object.key] = .inRAM(hold)
-      state.heldBytes += hold.object.byteCount
+      state.heldBytes += hold.byteCount
     }
     self.state = Guarded(state)
   }
@@ -123,7 +138,7 @@ package final class Fetch: Sendable {
 extension Fetch {
   var isCancelled: Bool { state.withLock { $0.isCancelled } }
 
-  /// Notes that a read which `pursue` started is under way.
+  /// Notes that a read or a decoding is under way.
   func noteReading() { state.withLock { $0.reading += 1 } }
 
   /// Notes that there is no room for `key` now.
@@ -168,7 +183,7 @@ extension Fetch.State {
     takesLeft[key] = left - 1
     if left == 1 {
       outcomes[key] = nil
-      heldBytes -= outcome.hold?.object.byteCount ?? 0
+      heldBytes -= outcome.hold?.byteCount ?? 0
     }
     return outcome
   }
@@ -183,8 +198,8 @@ extension Fetch.State {
     hasNews = true
     guard !isCancelled else { return }
     outcomes[key] = outcome
-    if case .read(let hold) = outcome { readBytes += hold.object.byteCount }
-    heldBytes += outcome.hold?.object.byteCount ?? 0
+    if case .read(let hold) = outcome { readBytes += hold.byteCount }
+    heldBytes += outcome.hold?.byteCount ?? 0
   }
 
   fileprivate mutating func nextStep(isFirst: Bool) -> Fetch.Step {

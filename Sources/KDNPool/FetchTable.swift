@@ -5,22 +5,34 @@ internal import Synchronization
 
 /// One read from the slower tier, for all who want the object.
 final class Flight: Sendable {
+  struct Name: Hashable, Sendable {
+    let object: WaitTable.Name
+    let isBelow: Bool
+  }
+
   let namespace: Namespace
   let key: ObjectKey
   let isPrefetch: Bool
+  /// Whether it is wanted in the slower tier's form though RAM may have it in another.
+  let isBelow: Bool
   /// When the read is given up if the tier has been busy all the time.
   let deadline: Instant
   /// Set under the residency lock by purges that drop the object while it is being read.
   let isPurged = Atomic<Bool>(false)
 
-  init(_ key: ObjectKey, in namespace: Namespace, isPrefetch: Bool, deadline: Instant) {
+  init(
+    _ key: ObjectKey, in namespace: Namespace, isPrefetch: Bool, isBelow: Bool, deadline: Instant
+  ) {
     self.namespace = namespace
     self.key = key
     self.isPrefetch = isPrefetch
+    self.isBelow = isBelow
     self.deadline = deadline
   }
 
-  var name: WaitTable.Name { WaitTable.Name(namespace: namespace.number, key: key) }
+  var name: Name {
+    Name(object: WaitTable.Name(namespace: namespace.number, key: key), isBelow: isBelow)
+  }
 }
 
 /// Room that a flight reads into.
@@ -57,7 +69,8 @@ final class FlightRoom: Sendable {
   }
 }
 
-/// All reads from the slower tier that are under way; at most one of each object.
+/// All reads from the slower tier that are under way; at most one of each object for those who want
+/// it in any form, and one for those who want that tier's.
 struct FetchTable: Sendable {
   /// What is being purged just now, so that no read brings it back.
   struct Purge: Sendable {
@@ -92,7 +105,7 @@ struct FetchTable: Sendable {
     var fetches: [Fetch]
   }
 
-  private var rows: [WaitTable.Name: Row] = [:]
+  private var rows: [Flight.Name: Row] = [:]
   private var stalled = FIFO<Stalled>()
   private var purges: [UInt64: Purge] = [:]
   private var lastPurge: UInt64 = 0
@@ -110,18 +123,21 @@ struct FetchTable: Sendable {
     _ key: ObjectKey, in namespace: Namespace, _ fetch: Fetch?, prefetchesMax: Int,
     deadline: Instant
   ) -> Joining {
-    let name = WaitTable.Name(namespace: namespace.number, key: key)
-    guard !purges.values.contains(where: { $0.namespace == name.namespace && $0.covers(key) })
+    let isBelow = fetch?.below.contains(key) == true
+    let name = Flight.Name(
+      object: WaitTable.Name(namespace: namespace.number, key: key), isBelow: isBelow)
+    guard !purges.values.contains(where: { $0.namespace == namespace.number && $0.covers(key) })
     else { return .purged }
     if rows[name] != nil {
       if let fetch { rows[name]?.fetches.append(fetch) }
       counts.joined += 1
       return .joined
     }
-    let ahead = prefetches[name.namespace] ?? 0
+    let ahead = prefetches[namespace.number] ?? 0
     guard fetch != nil || ahead < prefetchesMax else { return .full }
-    let flight = Flight(key, in: namespace, isPrefetch: fetch == nil, deadline: deadline)
-    if flight.isPrefetch { prefetches[name.namespace] = ahead + 1 }
+    let flight = Flight(
+      key, in: namespace, isPrefetch: fetch == nil, isBelow: isBelow, deadline: deadline)
+    if flight.isPrefetch { prefetches[namespace.number] = ahead + 1 }
     rows[name] = Row(flight: flight, fetches: fetch.map { [$0] } ?? [])
     return .first(flight)
   }

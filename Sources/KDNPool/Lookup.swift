@@ -1,12 +1,29 @@
 package import KDNCore
 package import KDNMemory
+package import KDNTier
 
 /// The right to read an object's bytes in place.
 package struct ReadLease: ~Copyable, Sendable {
   /// What is read.
   package let object: StoredObject
-  /// The right itself; dropping it ends it.
+  /// The right itself, as long as the bytes in their form; dropping it ends it.
   package let lease: Lease
+  /// The form of these bytes; nil: not encoded.
+  package let form: StoredForm?
+  /// XXH3-64 of these bytes.
+  package let checksum: Checksum
+  /// Number of the codec that these bytes were decoded from; 0 if they were not decoded.
+  ///
+  /// What an exact codec gave back are the bytes that were stored.
+  package let decodedFrom: UInt8
+
+  init(_ object: StoredObject, _ body: StoredBody) {
+    self.object = object
+    lease = body.block.lease()
+    form = body.form
+    checksum = body.checksum
+    decodedFrom = body.decodedFrom
+  }
 }
 
 /// What `Pool.lookup` found.

@@ -26,11 +26,19 @@ package final class Pool: Sendable {
   let keeps = Guarded(KeepTable())
   let waiters = Guarded(WaitTable())
   let documents = DocumentBook()
+  /// Who hears of purges of whole namespaces.
+  let purgeListener = Guarded<(@Sendable (NamespaceName) -> Void)?>(nil)
   /// Numbers the uses of objects.
   let useCount = Atomic<UInt64>(0)
   /// The policy's age, for uses noted outside the residency lock.
   let policyAgeBits: Atomic<UInt64>
   let bufferBytes = Atomic<Int>(0)
+  /// The second of the clock at the last `tick`, so that no use has to read the clock.
+  let tickSecond = Atomic<UInt32>(0)
+  /// What encodes and decodes; nil as long as nothing does.
+  let coding = Guarded<Coding?>(nil)
+  /// Forms that raw objects in RAM may be given at any moment; only grows.
+  let formsInSight = Atomic<UInt32>(0)
   let refusals = Atomic<UInt64>(0)
   let times: PoolTimes
   /// Tells cursors of this run from those of others.
@@ -170,6 +178,8 @@ package final class Pool: Sendable {
   }
 
   func nextUse() -> UInt64 { useCount.wrappingAdd(1, ordering: .relaxed).newValue }
+
+  var presentSecond: UInt32 { tickSecond.load(ordering: .relaxed) }
 
   var policyAge: Double { Double(bitPattern: policyAgeBits.load(ordering: .relaxed)) }
 }

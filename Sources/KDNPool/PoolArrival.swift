@@ -15,12 +15,12 @@ extension Pool {
     case .missed(let cause):
       room.release()
       // Somebody may have stored it meanwhile.
-      let hold = hold(flight.key, in: flight.namespace, now: clock.now())
-      land(flight, hold.map { .inRAM($0) } ?? .missed(cause), backing)
+      land(flight, inRAM(flight) ?? .missed(cause), backing)
     case .whole(let facts):
       let outcome = outcome(flight, room, facts, backing)
       room.release()
-      land(flight, outcome, backing)
+      let isMissed = outcome.hold == nil
+      land(flight, flight.isBelow && isMissed ? inRAM(flight) ?? outcome : outcome, backing)
     }
     retryOneStalled(backing)
   }
@@ -39,15 +39,21 @@ extension Pool {
         $0.counts.failed[cause, default: 0] += UInt64(fetches.count)
       }
     }
-    for fetch in fetches { fetch.deliver(own(outcome), for: key) }
-    for fetch in fetches { pursue(fetch, backing) }
+    for fetch in fetches {
+      if let hold = outcome.hold, !fetch.accepted.contains(hold.body.form) {
+        decode(own(outcome), for: fetch)
+      } else {
+        fetch.deliver(own(outcome), for: key)
+      }
+    }
+    for fetch in fetches { pursue(fetch) }
   }
 
   /// Each fetch keeps the object by a lease of its own.
-  private func own(_ outcome: Fetch.Outcome) -> Fetch.Outcome {
+  func own(_ outcome: Fetch.Outcome) -> Fetch.Outcome {
     switch outcome {
-    case .inRAM(let hold): .inRAM(Fetch.Hold(hold.object))
-    case .read(let hold): .read(Fetch.Hold(hold.object))
+    case .inRAM(let hold): .inRAM(Fetch.Hold(hold.object, hold.body))
+    case .read(let hold): .read(Fetch.Hold(hold.object, hold.body))
     case .missed: outcome
     }
   }
@@ -57,7 +63,7 @@ extension Pool {
     _ flight: Flight, _ room: FlightRoom, _ facts: ObjectFacts, _ backing: Backing
   ) -> Fetch.Outcome {
     guard facts.key == flight.key, facts.namespace == flight.namespace.name,
-      facts.byteCount == room.memory.byteCount
+      facts.storedBytes == room.memory.byteCount
     else { return .missed(.corrupt) }
     let left = facts.ttlLeft(atWallMilliseconds: backing.wallClock.milliseconds())
     guard left != 0 else { return .missed(.expired) }
@@ -67,7 +73,7 @@ extension Pool {
     let now = clock.now()
     let object = StoredObject(
       StoreFacts(facts), checksum: facts.checksum, block: memory.seal(keeping: room.takeQuota()),
-      charge: charge, namespace: flight.namespace, generation: facts.generation,
+      form: facts.form, charge: charge, namespace: flight.namespace, generation: facts.generation,
       age: ObjectAge(
         expiry: left.map { now.advanced(milliseconds: $0) } ?? .never,
         storedAtMilliseconds: facts.storedAtMilliseconds),
@@ -78,14 +84,13 @@ extension Pool {
     let outcome = residency.withLock { residency in
       admit(flight, hold, room.isStaging, into: &residency, replacing: &replaced)
     }
+    let isPromoted = !room.isStaging && outcome.hold === hold
     backing.fetches.withLock { table in
-      table.counts.readBytes += UInt64(facts.byteCount)
+      table.counts.readBytes += UInt64(facts.storedBytes)
       guard case .read = outcome else { return }
-      if room.isStaging { table.counts.staged += 1 } else { table.counts.promoted += 1 }
+      if isPromoted { table.counts.promoted += 1 } else { table.counts.staged += 1 }
     }
-    if case .read = outcome, !room.isStaging {
-      wake(flight.key, in: flight.namespace)
-    }
+    if isPromoted { wake(flight.key, in: flight.namespace) }
     return outcome
   }
 
@@ -98,10 +103,15 @@ extension Pool {
     let (stripe, place) = stripe(of: object)
     let now = clock.now()
     let known = stripe.withLock { state in
-      state.live(object.key, at: place, now: now).map(Fetch.Hold.init)
+      state.live(object.key, at: place, now: now).map { Fetch.Hold($0) }
     }
-    // Somebody stored it meanwhile: what RAM has is what others read.
-    if let known { return .inRAM(known) }
+    if let known {
+      // Somebody stored it meanwhile: what RAM has is what others read.
+      guard flight.isBelow, known.object.holds(object.checksum, object.byteCount) else {
+        return .inRAM(known)
+      }
+      return .read(Fetch.Hold(known.object, hold.body))
+    }
     guard object.generation == flight.namespace.generation,
       !flight.isPurged.load(ordering: .acquiring)
     else { return .missed(.purged) }
@@ -121,7 +131,7 @@ extension Pool {
     for next in backing.fetches.withLock({ $0.takeAllStalled() }) {
       if next.flight.deadline <= now {
         next.room.release()
-        land(next.flight, .missed(.notReady), backing)
+        land(next.flight, inRAM(next.flight) ?? .missed(.notReady), backing)
       } else {
         _ = retry(next, backing)
       }

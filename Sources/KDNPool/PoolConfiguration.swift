@@ -67,11 +67,12 @@ package struct PoolConfiguration: Sendable {
   ///
   /// Everything else gets 48 MiB and a 64th of the cap, but no more than a quarter, and never
   /// less than `overheadBytesMin`; `stagingBytes` for a second arena come on top of it.
+  /// `overheadBytes` has in it the `spareBytes` that whole slabs leave over.
   /// - Throws: a fault that names `slabBytes` if it is not positive, or `memoryBytesMax` if not
   ///   one slab fits.
   package static func plan(
     memoryBytesMax: Int, slabBytes: Int, stagingBytes: Int = 0
-  ) throws(FieldFault) -> (arenaBytes: Int, overheadBytes: Int) {
+  ) throws(FieldFault) -> (arenaBytes: Int, overheadBytes: Int, spareBytes: Int) {
     guard slabBytes > 0 else {
       throw FieldFault("slabBytes", value: slabBytes, limit: 1, "must be positive")
     }
@@ -84,6 +85,8 @@ package struct PoolConfiguration: Sendable {
         limit: slabBytes + max(slabBytes / 3 + 1, overheadBytesMin) + stagingBytes,
         "no room for one slab beside the index")
     }
-    return (arenaBytes, memoryBytesMax - arenaBytes)
+    return (
+      arenaBytes, memoryBytesMax - arenaBytes, memoryBytesMax - overheadBytes - arenaBytes
+    )
   }
 }

@@ -51,18 +51,22 @@ extension Pool {
     _ object: StoredObject, from state: UInt64, _ backing: Backing,
     _ completion: @escaping @Sendable (PoolRefusal?) -> Void
   ) {
-    guard backing.writes.withLock({ $0.lease(object.byteCount) }) else {
+    let body = object.body
+    let byteCount = body.block.byteCount
+    guard backing.writes.withLock({ $0.lease(byteCount) }) else {
       return completion(busyWriting)
     }
     guard object.writeState.change(from: state, to: WriteState.writing) else {
-      backing.writes.withLock { $0.endLease(object.byteCount) }
+      backing.writes.withLock { $0.endLease(byteCount) }
       // Another thread changed its way just now: from here on it only comes nearer to the tier.
       return makeDurable(object.key, in: object.namespace, completion: completion)
     }
-    let bytes = TierBytes(object.block.lease())
+    let bytes = TierBytes(body.block.lease())
     backing.writes.withLock { queue in
-      queue.withdraw(state, byteCount: object.byteCount)
-      queue.add(WriteQueue.Urgent(object: object, bytes: bytes, completion: completion))
+      queue.withdraw(state)
+      queue.add(
+        WriteQueue.Urgent(
+          object: object, form: body.form, bytes: bytes, completion: completion))
     }
     write(backing)
   }
@@ -73,7 +77,7 @@ extension Pool {
     guard live(object.key, in: object.namespace, now: clock.now()) === object else {
       return end(write, .failure(.gone), backing)
     }
-    backing.tier.write(object.tierFacts, write.bytes, isDurable: true) { result in
+    backing.tier.write(object.tierFacts(write.form), write.bytes, isDurable: true) { result in
       self.end(write, result, backing)
     }
   }
@@ -89,11 +93,12 @@ extension Pool {
         from: WriteState.writing, to: refusal == .busy ? WriteState.unasked : WriteState.over)
     }
     backing.writes.withLock { queue in
-      queue.endLease(object.byteCount)
-      queue.noteUrgent(object, result)
+      queue.endLease(write.bytes.byteCount)
+      queue.noteUrgent(write, result)
     }
     write.completion(refusal(result, byteCount: object.byteCount))
     if case .failure(.busy) = result { offer(object, isWanted: false) }
+    if case .success = result { encodeBelow(object) }
     self.write(backing)
   }
 
@@ -123,12 +128,12 @@ extension Pool {
 
 extension WriteQueue {
   fileprivate mutating func noteUrgent(
-    _ object: StoredObject, _ result: Result<Void, TierRefusal>
+    _ write: Urgent, _ result: Result<Void, TierRefusal>
   ) {
     switch result {
     case .success:
       counts.written += 1
-      counts.writtenBytes += UInt64(object.byteCount)
+      counts.writtenBytes += UInt64(write.bytes.byteCount)
       retry()
     case .failure(let refusal):
       counts.note(refusal)

@@ -4,38 +4,79 @@ internal import KDNTier
 internal import Synchronization
 
 extension Pool {
-  /// Starts reading what is not in RAM but in the slower tier; nil if nothing has to be read.
+  /// Starts reading what is not in RAM but in the slower tier, and decoding what is in a form that
+  /// is not `accepted`; nil if nothing of this has to be done, and all that is in RAM will be found
+  /// there in a form that is.
   ///
-  /// Objects of `keys` that are in RAM are kept there for the fetch, so that its reads do not evict
-  /// them. `notify` is called once, when the last read is over, outside all locks, on any thread,
-  /// perhaps before this returns. Reads go into RAM, into staging memory if nothing in RAM can go.
-  /// What finds no room anywhere waits for other reads of the same fetch. When none is left it is
-  /// missed as `overCredit` if the fetch itself holds that much; else it waits until others give
-  /// memory back, at most `roomWaitMilliseconds`, and is missed as `notReady` then.
+  /// Objects of `keys` that are in RAM are kept there for the fetch, in the form that they have
+  /// now, so that its reads do not evict them and nobody encodes them before they are taken.
+  /// `notify` is called once, when the last read is over, outside all locks, on any thread, perhaps
+  /// before this returns. Reads go into RAM, into staging memory if nothing in RAM can go. What
+  /// finds no room anywhere waits for other reads of the same fetch. When none is left it is missed
+  /// as `overCredit` if the fetch itself holds that much; else it waits until others give memory
+  /// back, at most `roomWaitMilliseconds`, and is missed as `notReady` then.
   package func fetch(
-    _ keys: [ObjectKey], in namespace: Namespace, notify: @escaping @Sendable () -> Void
+    _ keys: [ObjectKey], in namespace: Namespace, accepting accepted: CodecSet = .raw,
+    notify: @escaping @Sendable () -> Void
   ) -> Fetch? {
-    guard let backing, !backing.isClosing else { return nil }
-    let now = clock.now()
-    let isNeeded = keys.contains { key in
-      live(key, in: namespace, now: now) == nil && backing.held(key, in: namespace) != nil
-    }
-    guard isNeeded else { return nil }
+    fetch(keys, in: namespace, FetchTerms(accepting: accepted), notify: notify)
+  }
+
+  /// The same, on these terms.
+  package func fetch(
+    _ keys: [ObjectKey], in namespace: Namespace, _ terms: FetchTerms,
+    notify: @escaping @Sendable () -> Void
+  ) -> Fetch? {
+    let backing = backing.flatMap { $0.isClosing ? nil : $0 }
+    let (now, accepted) = (clock.now(), terms.accepted)
+    guard isNeeded(keys, in: namespace, terms, now: now, backing) else { return nil }
     var takes: [ObjectKey: Int] = [:]
     var reads: [ObjectKey] = []
+    var below: Set<ObjectKey> = []
     var inRAM: [Fetch.Hold] = []
+    var encoded: [Fetch.Hold] = []
     for key in keys {
       takes[key, default: 0] += 1
       guard takes[key] == 1 else { continue }
       if let hold = hold(key, in: namespace, now: now) {
-        inRAM.append(hold)
-      } else if backing.held(key, in: namespace) != nil {
+        if isWantedBelow(hold, terms, namespace) {
+          below.insert(key)
+          reads.append(key)
+        } else if accepted.contains(hold.body.form) {
+          inRAM.append(hold)
+        } else {
+          encoded.append(hold)
+        }
+      } else if backing?.held(key, in: namespace) != nil {
         reads.append(key)
       }
     }
-    let fetch = Fetch(self, namespace, reads: reads, takes: takes, inRAM: inRAM, notify: notify)
-    pursue(fetch, backing)
+    let fetch = Fetch(
+      self, namespace, accepting: accepted, below: below, reads: reads, takes: takes,
+      inRAM: inRAM, decodes: encoded.count, notify: notify)
+    for hold in encoded { decode(.inRAM(hold), for: fetch) }
+    pursue(fetch)
     return fetch
+  }
+
+  /// Whether looking into RAM for each of these may not be enough.
+  private func isNeeded(
+    _ keys: [ObjectKey], in namespace: Namespace, _ terms: FetchTerms, now: Instant,
+    _ backing: Backing?
+  ) -> Bool {
+    let keepsForms = mayBeEncoded(beyond: terms.isExact ? .raw : terms.accepted)
+    // In RAM alone there are no forms but those that it gives.
+    guard self.backing != nil || keepsForms else { return false }
+    return keys.contains { key in
+      guard let object = live(key, in: namespace, now: now) else {
+        return backing?.held(key, in: namespace) != nil
+      }
+      guard !keepsForms, !terms.below.contains(key) else { return true }
+      guard object.isEncoded else { return false }
+      let form = object.body.form
+      return !terms.accepted.contains(form)
+        || terms.isExact && form?.isExact(of: object.checksum) == false
+    }
   }
 
   /// Starts promotion of what is not in RAM but in the slower tier, at most `prefetchesMax` of a
@@ -61,7 +102,7 @@ extension Pool {
   }
 
   /// Does all that can be done for a fetch now.
-  func pursue(_ fetch: Fetch, _ backing: Backing) {
+  func pursue(_ fetch: Fetch) {
     var isFirst = true
     while true {
       switch fetch.nextStep(isFirst: isFirst) {
@@ -71,9 +112,20 @@ extension Pool {
       case .begin(let keys):
         for key in keys {
           fetch.noteReading()
+          guard let backing else {
+            fetch.deliver(.missed(.notReady), for: key)
+            continue
+          }
           _ = begin(key, in: fetch.namespace, for: fetch, backing)
         }
       case .giveUp(let keys, let heldBytes):
+        guard let backing else {
+          for key in keys {
+            fetch.noteReading()
+            fetch.deliver(.missed(.notReady), for: key)
+          }
+          break
+        }
         waitForRoom(keys, fetch, heldBytes: heldBytes, backing)
       }
       isFirst = false
@@ -88,7 +140,7 @@ extension Pool {
     let end = now.advanced(milliseconds: configuration.roomWaitMilliseconds)
     var waiting: [ObjectKey] = []
     for key in keys {
-      let byteCount = max(backing.held(key, in: fetch.namespace)?.byteCount ?? 0, 1)
+      let byteCount = roomBytes(for: key, fetch, backing)
       if heldBytes >= byteCount {
         giveUp(key, fetch, .overCredit, backing)
       } else if canEverHold(byteCount, fetch.namespace)
@@ -105,6 +157,13 @@ extension Pool {
     } else {
       for key in waiting { giveUp(key, fetch, .notReady, backing) }
     }
+  }
+
+  /// The room that reading an object takes, or decoding it where its form is not taken.
+  private func roomBytes(for key: ObjectKey, _ fetch: Fetch, _ backing: Backing) -> Int {
+    if let object = live(key, in: fetch.namespace, now: clock.now()) { return object.byteCount }
+    guard let held = backing.held(key, in: fetch.namespace) else { return 1 }
+    return fetch.accepted.contains(held.form) ? held.storedBytes : held.byteCount
   }
 
   private func canEverHold(_ byteCount: Int, _ namespace: Namespace) -> Bool {
@@ -127,7 +186,7 @@ extension Pool {
     }
     for fetch in parked.compactMap(\.fetch) {
       fetch.unpark()
-      pursue(fetch, backing)
+      pursue(fetch)
     }
   }
 
@@ -153,19 +212,23 @@ extension Pool {
   /// Finds room for a flight and hands it to the tier; says whether it did.
   private func depart(_ flight: Flight, now: Instant, _ backing: Backing) -> Bool {
     // A read that ended between the caller's look into RAM and its joining has published.
-    if let hold = hold(flight.key, in: flight.namespace, now: now) {
+    if !flight.isBelow, let hold = hold(flight.key, in: flight.namespace, now: now) {
       land(flight, .inRAM(hold), backing)
       return false
     }
     guard let held = backing.held(flight.key, in: flight.namespace) else {
       let cause = backing.missCause(flight.key, in: flight.namespace, inRAM: .evicted)
-      land(flight, .missed(cause), backing)
+      land(flight, inRAM(flight) ?? .missed(cause), backing)
       return false
     }
-    guard let room = takeRoom(for: flight, held.byteCount, now: now, backing) else {
+    guard let room = takeRoom(for: flight, held.storedBytes, now: now, backing) else {
+      if flight.isBelow, let substitute = inRAM(flight) {
+        land(flight, substitute, backing)
+        return false
+      }
       let fetches = backing.fetches.withLock { $0.remove(flight) }
       for fetch in fetches { fetch.deferRead(of: flight.key) }
-      for fetch in fetches { pursue(fetch, backing) }
+      for fetch in fetches { pursue(fetch) }
       return false
     }
     backing.fetches.withLock { table in
@@ -176,13 +239,23 @@ extension Pool {
     return true
   }
 
+  /// What RAM has of what could not be read; nil if nothing.
+  func inRAM(_ flight: Flight) -> Fetch.Outcome? {
+    hold(flight.key, in: flight.namespace, now: clock.now()).map { .inRAM($0) }
+  }
+
   /// RAM if something there can go, for the tenant's quota something of its own, else staging
-  /// memory.
+  /// memory; staging memory first for what RAM has in another form, since it will not stay.
   private func takeRoom(
     for flight: Flight, _ byteCount: Int, now: Instant, _ backing: Backing
   ) -> FlightRoom? {
     let namespace = flight.namespace
     guard let charge = takeSharedCharge(for: namespace, now: now) else { return nil }
+    if flight.isBelow,
+      let memory = backing.staging?.reserve(byteCount: byteCount, owner: namespace.owner)
+    {
+      return FlightRoom(memory, charge: charge, quota: nil)
+    }
     if arena.canEverHold(byteCount: byteCount),
       let quota = try? takeQuota(byteCount, namespace, now: now),
       let memory = try? takeMemory(byteCount, namespace, now: now)
@@ -204,6 +277,6 @@ extension Pool {
   /// Keeps an object that is in RAM readable; nil if it is not there.
   func hold(_ key: ObjectKey, in namespace: Namespace, now: Instant) -> Fetch.Hold? {
     let place = ChunkPlace(key.hash, in: namespace.number)
-    return stripe(of: place).withLock { $0.live(key, at: place, now: now).map(Fetch.Hold.init) }
+    return stripe(of: place).withLock { $0.live(key, at: place, now: now).map { Fetch.Hold($0) } }
   }
 }

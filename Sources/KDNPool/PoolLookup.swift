@@ -14,19 +14,29 @@ extension Pool {
     return backing.held(key, in: namespace) != nil
   }
 
-  /// Finds an object in RAM and leases its bytes to the caller; counts as a use.
+  /// Finds an object in RAM and leases its bytes, in their present form, to the caller; counts as a
+  /// use.
   ///
-  /// What only the slower tier holds is a miss, `notReady`: `fetch` it first.
-  package func lookup(_ key: ObjectKey, in namespace: Namespace) -> Lookup {
+  /// What only the slower tier holds is a miss, `notReady`: `fetch` it first. So is what RAM has in
+  /// a form that is not `accepted`; `undecodable` if that cannot be decoded here either.
+  package func lookup(
+    _ key: ObjectKey, in namespace: Namespace, accepting accepted: CodecSet = .raw
+  ) -> Lookup {
     let place = ChunkPlace(key.hash, in: namespace.number)
     let tier = backing
     var reconsidered: StoredObject?
+    var unaccepted: StoredObject?
     let found = stripe(of: place).withLock { state -> Lookup in
       if let object = state.table.find(key, at: place), isLive(object) {
+        let body = object.body
+        guard accepted.contains(body.form) else {
+          unaccepted = object
+          return .miss(.notReady)
+        }
         noteUse(of: object, reconsidered: &reconsidered)
         state.hits += 1
         namespace.counters.countRAMHit()
-        return .hit(ReadLease(object: object, lease: object.block.lease()))
+        return .hit(ReadLease(object, body))
       }
       let cause = state.missCause(key, at: place, now: clock.now())
       if tier == nil {
@@ -36,6 +46,11 @@ extension Pool {
       return .miss(cause)
     }
     if let reconsidered { offer(reconsidered, isWanted: false) }
+    if let unaccepted {
+      let cause: MissCause = canDecode(unaccepted) ? .notReady : .undecodable
+      countMiss(cause, at: place, namespace)
+      return .miss(cause)
+    }
     guard let tier else { return found }
     switch consume found {
     case .hit(let hit): return .hit(hit)
@@ -52,7 +67,7 @@ extension Pool {
   /// offered again once the lock is free.
   @inline(__always)
   func noteUse(of object: StoredObject, reconsidered: inout StoredObject?) {
-    let uses = object.noteUse(order: nextUse(), age: policyAge)
+    let uses = object.noteUse(order: nextUse(), age: policyAge, second: presentSecond)
     if uses == 2, object.writeState.isDeclined { reconsidered = object }
   }
 
@@ -68,7 +83,7 @@ extension Pool {
     case .read(let hold):
       backing?.diskHits.wrappingAdd(1, ordering: .relaxed)
       namespace.counters.countDiskHit()
-      return .hit(ReadLease(object: hold.object, lease: hold.object.block.lease()))
+      return .hit(ReadLease(hold.object, hold.body))
     case .inRAM(let hold):
       var reconsidered: StoredObject?
       stripe(of: place).withLock { state in
@@ -77,7 +92,7 @@ extension Pool {
       }
       namespace.counters.countRAMHit()
       if let reconsidered { offer(reconsidered, isWanted: false) }
-      return .hit(ReadLease(object: hold.object, lease: hold.object.block.lease()))
+      return .hit(ReadLease(hold.object, hold.body))
     }
   }
 

@@ -121,7 +121,7 @@ extension Residency {
     var counted: Set<Int32> = []
     for case let object? in objects
     where !pins.contains(object.slot) && counted.insert(object.slot).inserted {
-      bytes += object.byteCount
+      bytes += object.storedBytes
     }
     return bytes
   }

@@ -1,4 +1,4 @@
-internal import KDNCore
+package import KDNCore
 internal import KDNTier
 
 extension Pool {
@@ -25,6 +25,16 @@ extension Pool {
     write(backing)
   }
 
+  /// Calls `body` when all objects of a namespace are purged, on the thread that does it.
+  package func onPurge(_ body: @escaping @Sendable (NamespaceName) -> Void) {
+    purgeListener.withLock { $0 = body }
+  }
+
+  /// To be called once the old generation has ended.
+  func tellPurged(_ namespace: Namespace) {
+    purgeListener.withLock { $0 }?(namespace.name)
+  }
+
   func purgeRAM(_ scope: PurgeScope, _ namespace: Namespace) -> PurgeCount {
     let now = clock.now()
     var dropped: [StoredObject] = []
@@ -46,6 +56,7 @@ extension Pool {
     case .namespace:
       forgetDocuments(of: namespace)
       let share = residency.withLock { $0.endGeneration(of: namespace) }
+      tellPurged(namespace)
       return PurgeCount(objects: share.objects, bytes: share.bytes)
     }
     return PurgeCount(dropped, now: now)
@@ -121,7 +132,7 @@ extension PurgeCount {
     self.init(objects: 0, bytes: 0)
     for object in objects where now < object.expiry {
       self.objects += 1
-      bytes += object.byteCount
+      bytes += object.storedBytes
     }
   }
 }

@@ -88,6 +88,7 @@ extension Pool {
     let (share, generation) = residency.withLock { residency in
       (residency.endGeneration(of: namespace), namespace.generation)
     }
+    tellPurged(namespace)
     // The tier counts what it holds; here counts what it does not.
     let count = PurgeCount(
       objects: share.objects - share.heldObjects, bytes: share.bytes - share.heldBytes)

@@ -84,7 +84,7 @@ extension Pool {
       while excess > 0, evicted.count < countMax,
         let object = evict(&residency, of: namespace, for: .loweredQuota).object
       {
-        excess -= object.byteCount
+        excess -= object.storedBytes
         evicted.append(object)
       }
     }

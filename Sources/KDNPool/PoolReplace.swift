@@ -96,13 +96,15 @@ extension Pool {
         object: nil
       ) { known in
         guard let known, let charge = charge.take() else { return nil }
+        let body = known.body
         let facts = StoreFacts(
           key: key, parent: known.parent, byteCount: known.byteCount,
           firstToken: known.firstToken, tokenCount: known.tokenCount,
           ttlMilliseconds: milliseconds, recomputeMicroseconds: known.recomputeMicroseconds)
         return StoredObject(
-          facts, checksum: known.checksum, block: known.block, charge: charge,
-          namespace: namespace, generation: known.generation, age: self.newAge(facts))
+          facts, checksum: known.checksum, block: body.block, form: body.form,
+          charge: charge, namespace: namespace, generation: known.generation,
+          age: self.newAge(facts))
       })
   }
 
@@ -218,7 +220,7 @@ extension Pool {
     let state = object.writeState.value
     guard state != WriteState.writing, object.writeState.change(from: state, to: WriteState.over)
     else { return }
-    backing.writes.withLock { $0.withdraw(state, byteCount: object.byteCount) }
+    backing.writes.withLock { $0.withdraw(state) }
   }
 
   /// Lets an object be written after all that was kept from it.

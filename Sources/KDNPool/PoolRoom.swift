@@ -107,7 +107,7 @@ extension Pool {
       // Leases are added under this lock: what is free of them here stays free until it is gone.
       return stripe.withLock { state in
         if object.leases > 0 { return .leased }
-        if object.block.isLeased { return .read }
+        if object.body.block.isLeased { return .read }
         state.remove(object, at: place, .evicted)
         return .removed
       }

@@ -37,8 +37,9 @@ package struct PoolStatistics: Sendable {
 
   /// Objects in RAM that are kept in one form.
   package struct CodecShare: Sendable, Equatable {
-    /// `raw` for the layout's own bytes, `opaque` for bytes of no layout, `variant-N` for another
-    /// form of a layout's bytes, `variant-other` for those whose number is 64 or more.
+    /// The codec's name for bytes that were encoded here; else `raw` for the layout's own bytes,
+    /// `opaque` for bytes of no layout, `variant-N` for another form of a layout's bytes,
+    /// `variant-other` for those whose number is 64 or more.
     package let name: String
     /// How many objects.
     package let objects: Int
@@ -100,6 +101,10 @@ package struct PoolStatistics: Sendable {
   package var writeBehind = WriteBehindStatistics()
   /// Objects in RAM by form, in a fixed order.
   package var codecs: [CodecShare] = []
+  /// Objects in the slower tier by form, in a fixed order; `raw` for all that are not encoded.
+  package var diskCodecs: [CodecShare] = []
+  /// Encoding and decoding.
+  package var coding = CodingStatistics()
   /// Contents by namespace, in the order in which they were made.
   package var namespaces: [NamespaceShare] = []
 }
@@ -154,7 +159,13 @@ extension Pool {
 
 extension Pool {
   private func fillTier(_ picture: inout PoolStatistics) {
+    if let coding = coding.withLock({ $0 }) { picture.coding = coding.statistics }
     guard let backing else { return }
+    picture.diskCodecs = backing.tier.forms.sorted { $0.key < $1.key }.map { codec, share in
+      PoolStatistics.CodecShare(
+        name: CodecNames.name(of: codec), objects: share.objects, bytes: share.bytes,
+        rawBytes: share.rawBytes)
+    }
     picture.diskHits = backing.diskHits.load(ordering: .relaxed)
     picture.writeBehind = writeBehind
     picture.fetches = backing.fetches.withLock { table in

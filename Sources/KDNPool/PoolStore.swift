@@ -148,7 +148,7 @@ extension Pool {
       replaced = known
     }
     let parent = parent(of: object)
-    object.noteUse(order: nextUse(), age: residency.policy.age)
+    object.noteUse(order: nextUse(), age: residency.policy.age, second: presentSecond)
     residency.insert(object, parent: parent)
     stripe.withLock { state in
       if let known { state.table.remove(known, at: place) }

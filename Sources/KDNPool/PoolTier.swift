@@ -19,6 +19,7 @@ extension Pool {
   package func closeTier(completion: @escaping @Sendable () -> Void) {
     guard let backing else { return completion() }
     backing.startClosing()
+    closeCoding()
     backing.writes.withLock { $0.close(completion) }
     write(backing)
   }
@@ -32,8 +33,11 @@ extension Pool {
     }
   }
 
-  /// Does what is due in the slower tier at `now` and tries again what it was too busy for.
+  /// Does what is due in the slower tier and in coding at `now`, and tries again what was too busy.
   package func tick(now: Instant) {
+    tickSecond.store(
+      UInt32(truncatingIfNeeded: now.nanoseconds / 1_000_000_000), ordering: .relaxed)
+    defer { tickCoding(now: now) }
     guard let backing else { return }
     backing.tier.tick(now: now)
     retryWrites(backing)

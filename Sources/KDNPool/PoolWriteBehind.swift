@@ -52,7 +52,7 @@ extension Pool {
       object.writeState.change(from: ticket, to: WriteState.over)
     else { return }
     backing.writes.withLock { queue in
-      queue.withdraw(ticket, byteCount: object.byteCount)
+      queue.withdraw(ticket)
       queue.counts.unwrittenEvictions += 1
     }
   }
@@ -64,6 +64,7 @@ extension Pool {
         switch job {
         case .purge(let purge): purge()
         case .durable(let write): handOver(write, backing)
+        case .prepared(let write): handOver(write, backing)
         case .write(let entry): handOver(entry, backing)
         }
       }
@@ -83,40 +84,68 @@ extension Pool {
     let place = ChunkPlace(entry.key.hash, in: entry.namespace.number)
     let now = clock.now()
     // Nil if it was evicted, purged or ended while it waited, or goes another way.
-    let found = stripe(of: place).withLock { state -> (StoredObject, TierBytes)? in
+    let found = stripe(of: place).withLock { state -> PreparedWrite? in
       guard let object = state.live(entry.key, at: place, now: now),
         object.writeState.change(from: entry.ticket, to: WriteState.writing)
       else { return nil }
-      return (object, TierBytes(object.block.lease()))
+      let body = object.body
+      return PreparedWrite(
+        object: object, body: body, bytes: TierBytes(body.block.lease()),
+        leasedBytes: entry.byteCount)
     }
-    guard let (object, bytes) = found else {
+    guard var raw = found else {
       backing.writes.withLock { $0.endLease(entry.byteCount) }
       return
     }
-    let isPaid = backing.writes.withLock { $0.pay(for: entry, now: now) }
-    guard isPaid else {
-      _ = object.writeState.change(from: WriteState.writing, to: WriteState.over)
+    let paid = backing.writes.withLock { $0.pay(for: entry, now: now) }
+    guard let paid else {
+      _ = raw.object.writeState.change(from: WriteState.writing, to: WriteState.over)
       backing.writes.withLock { $0.endLease(entry.byteCount) }
       return
     }
-    backing.tier.write(object.tierFacts, bytes, isDurable: false) { result in
-      self.wrote(object, result, backing)
+    raw.paidBytes = paid
+    if let encoded = entry.encoded { return hand(raw.encoded(encoded), backing) }
+    if !encodeFirst(raw, backing) { hand(raw, backing) }
+  }
+
+  /// Hands over what was encoded since it left the queue, unless it was purged, replaced or written
+  /// in another way meanwhile.
+  private func handOver(_ write: PreparedWrite, _ backing: Backing) {
+    let object = write.object
+    guard live(object.key, in: object.namespace, now: clock.now()) === object,
+      object.writeState.value == WriteState.writing
+    else {
+      var dropped = write
+      backing.writes.withLock { queue in
+        queue.settle(&dropped, isWritten: false)
+        queue.endLease(write.leasedBytes)
+      }
+      return
+    }
+    hand(write, backing)
+  }
+
+  private func hand(_ write: PreparedWrite, _ backing: Backing) {
+    let facts = write.object.tierFacts(write.body.form)
+    backing.tier.write(facts, write.bytes, isDurable: false) { result in
+      self.wrote(write, result, backing)
     }
   }
 
   private func wrote(
-    _ object: StoredObject, _ result: Result<Void, TierRefusal>, _ backing: Backing
+    _ write: PreparedWrite, _ result: Result<Void, TierRefusal>, _ backing: Backing
   ) {
+    let object = write.object
     switch result {
     case .success: noteWritten(object, backing)
     case .failure(.busy): break
     case .failure: _ = object.writeState.change(from: WriteState.writing, to: WriteState.over)
     }
     backing.writes.withLock { queue in
-      queue.endLease(object.byteCount)
-      queue.note(object, result)
+      queue.endLease(write.leasedBytes)
+      queue.note(write, result)
     }
-    write(backing)
+    self.write(backing)
   }
 
   /// Notes that the tier holds an object, and passes its pin on.
@@ -135,15 +164,15 @@ extension Pool {
 }
 
 extension WriteQueue {
-  fileprivate mutating func note(_ object: StoredObject, _ result: Result<Void, TierRefusal>) {
+  fileprivate mutating func note(_ write: PreparedWrite, _ result: Result<Void, TierRefusal>) {
     switch result {
     case .success:
       counts.written += 1
-      counts.writtenBytes += UInt64(object.byteCount)
+      counts.writtenBytes += UInt64(write.bytes.byteCount)
       retry()
     case .failure(let refusal):
       counts.note(refusal)
-      if refusal == .busy { putBack(object) } else { retry() }
+      if refusal == .busy { putBack(write) } else { retry() }
     }
   }
 }

@@ -104,7 +104,18 @@ struct Residency: Sendable {
     shares[Int(object.namespace.number)].count(object, sign)
     if object.isHeld { shares[Int(object.namespace.number)].countHeld(object, sign) }
     total.objects += sign
-    total.bytes += sign * object.byteCount
+    total.bytes += sign * object.storedBytes
+  }
+
+  /// Gives an object, which must be here, its bytes in another form; the stripe lock must be held.
+  mutating func setBody(_ body: StoredBody, of object: StoredObject) {
+    let isPinned = pins.contains(object.slot)
+    if isPinned { countPinned(object, -1) }
+    count(object, -1)
+    object.body = body
+    count(object, +1)
+    if isPinned { countPinned(object, +1) }
+    if candidates.contains(object.slot) { offer(object.slot) }
   }
 
   /// Notes whether the slower tier holds an object, which may be gone from here by now.

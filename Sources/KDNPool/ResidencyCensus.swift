@@ -8,12 +8,18 @@ enum ObjectForm: Hashable, Comparable, Sendable {
   case variant(UInt32)
   /// Forms with a number beyond those that are told apart.
   case otherVariant
+  /// Bytes that were encoded here, by the codec's number.
+  case encoded(UInt8)
 
   /// Variants below this are counted each by itself: clients choose the numbers, and what is
   /// counted must have a limit.
   static let variantsTold: UInt32 = 64
 
   init(of object: StoredObject) {
+    if let form = object.body.form {
+      self = .encoded(form.codec)
+      return
+    }
     switch (object.key.kind, object.key.variant) {
     case (.opaque, _): self = .opaque
     case (.layout, 0): self = .raw
@@ -29,6 +35,7 @@ enum ObjectForm: Hashable, Comparable, Sendable {
     case .opaque: "opaque"
     case .variant(let number): "variant-\(number)"
     case .otherVariant: "variant-other"
+    case .encoded(let codec): CodecNames.name(of: codec)
     }
   }
 }
@@ -62,22 +69,22 @@ struct ResidencyCensus: Sendable {
 
   mutating func count(_ object: StoredObject, _ sign: Int) {
     objects += sign
-    bytes += sign * object.byteCount
+    bytes += sign * object.storedBytes
     let name = ObjectForm(of: object)
     var form = forms[name] ?? Form()
     form.objects += sign
-    form.bytes += sign * object.byteCount
+    form.bytes += sign * object.storedBytes
     form.rawBytes += sign * object.rawByteCount
     forms[name] = form.objects > 0 ? form : nil
   }
 
   mutating func countHeld(_ object: StoredObject, _ sign: Int) {
     heldObjects += sign
-    heldBytes += sign * object.byteCount
+    heldBytes += sign * object.storedBytes
   }
 
   mutating func countPinned(_ object: StoredObject, _ sign: Int) {
     pinnedObjects += sign
-    pinnedBytes += sign * object.byteCount
+    pinnedBytes += sign * object.storedBytes
   }
 }

@@ -64,8 +64,8 @@ extension Residency {
         grow(by: present, object.namespace, cause)
         remove(object)
         evictions += 1
-        evictedBytes += UInt64(object.byteCount)
-        object.namespace.counters.countEviction(bytes: object.byteCount)
+        evictedBytes += UInt64(object.storedBytes)
+        object.namespace.counters.countEviction(bytes: object.storedBytes)
         return .evicted(object)
       }
     }

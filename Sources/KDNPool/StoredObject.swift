@@ -1,5 +1,5 @@
 package import KDNCore
-package import KDNMemory
+internal import KDNMemory
 internal import KDNTier
 internal import Synchronization
 
@@ -20,9 +20,9 @@ package final class StoredObject: Sendable {
   package let key: ObjectKey
   /// Hash of the chunk before, `ChunkHash.none` for a first chunk or an opaque object.
   package let parent: ChunkHash
-  /// Length in bytes.
+  /// Length in bytes, as it was stored.
   package let byteCount: Int
-  /// XXH3-64 of the bytes, taken when they were stored.
+  /// XXH3-64 of the bytes as they were stored, taken then.
   package let checksum: Checksum
   /// How many tokens; 0 for an opaque object.
   package let tokenCount: Int
@@ -30,8 +30,6 @@ package final class StoredObject: Sendable {
   package let firstToken: Int
   /// When its TTL ends; `Instant.never` without one.
   package let expiry: Instant
-  /// The bytes.
-  package let block: Block
 
   let namespace: Namespace
   let generation: UInt64
@@ -44,18 +42,26 @@ package final class StoredObject: Sendable {
   /// Its way to the slower tier.
   let writeState = WriteState()
   private let charge: IndexCharge
+  /// Its bytes in their present form; changes under the residency and the stripe lock.
+  private let presentBody: Guarded<StoredBody>
+  /// Whether they are encoded, for those who only want to know that.
+  private let hasForm: Atomic<Bool>
+  /// Codecs that did not pay or failed, a bit each; nobody tries them again.
+  private let declinedCodecs = Atomic<UInt32>(0)
 
   private let heldBelow: Atomic<Bool>
   private let uses = Atomic<UInt64>(0)
   private let lastUse = Atomic<UInt64>(0)
+  private let lastUseSecond = Atomic<UInt32>(0)
   private let ageAtLastUseBits = Atomic<UInt64>(0)
   private let leaseCount = Atomic<Int>(0)
   private let residentSlot = Atomic<Int32>(-1)
   private let arrivalNumber = Atomic<UInt64>(0)
 
   init(
-    _ facts: StoreFacts, checksum: Checksum, block: Block, charge: consuming IndexCharge,
-    namespace: Namespace, generation: UInt64, age: ObjectAge, isHeld: Bool = false
+    _ facts: StoreFacts, checksum: Checksum, block: Block, form: StoredForm? = nil,
+    charge: consuming IndexCharge, namespace: Namespace, generation: UInt64, age: ObjectAge,
+    isHeld: Bool = false
   ) {
     key = facts.key
     parent = facts.parent
@@ -67,12 +73,38 @@ package final class StoredObject: Sendable {
     storedAtMilliseconds = age.storedAtMilliseconds
     ttlMilliseconds = facts.ttlMilliseconds
     heldBelow = Atomic(isHeld)
-    self.block = block
+    presentBody = Guarded(
+      StoredBody(block, form: form, checksum: form?.checksum ?? checksum))
+    hasForm = Atomic(form != nil)
     self.namespace = namespace
     self.generation = generation
     recomputeMicroseconds = facts.recomputeMicroseconds
     rawByteCount = namespace.rawByteCount(of: facts)
     self.charge = charge
+  }
+
+  /// Its bytes in their present form.
+  var body: StoredBody {
+    get { presentBody.withLock { $0 } }
+    set {
+      presentBody.withLock { $0 = newValue }
+      hasForm.store(newValue.form != nil, ordering: .releasing)
+    }
+  }
+
+  /// Whether its bytes are encoded; costs no lock.
+  var isEncoded: Bool { hasForm.load(ordering: .acquiring) }
+
+  /// How many bytes are kept.
+  var storedBytes: Int { body.block.byteCount }
+
+  /// Whether a codec was tried in vain.
+  func hasDeclined(_ codec: UInt8) -> Bool {
+    declinedCodecs.load(ordering: .relaxed) & CodecSet.bit(of: codec) != 0
+  }
+
+  func decline(_ codec: UInt8) {
+    declinedCodecs.bitwiseOr(CodecSet.bit(of: codec), ordering: .relaxed)
   }
 
   /// Place among the resident objects; -1 when not among them.
@@ -104,15 +136,19 @@ package final class StoredObject: Sendable {
     leaseCount.wrappingSubtract(1, ordering: .acquiringAndReleasing).newValue == 0
   }
 
-  /// Notes a use, the `order`-th in the pool, at policy age `age`, and returns how many there are;
-  /// the stripe lock must be held.
+  /// Notes a use, the `order`-th in the pool, at policy age `age` and in this second of the
+  /// pool's clock, and returns how many there are; the stripe lock must be held.
   @discardableResult
-  func noteUse(order: UInt64, age: Double) -> UInt64 {
+  func noteUse(order: UInt64, age: Double, second: UInt32) -> UInt64 {
     let count = uses.wrappingAdd(1, ordering: .relaxed).newValue
     lastUse.store(order, ordering: .relaxed)
+    lastUseSecond.store(second, ordering: .relaxed)
     ageAtLastUseBits.store((age + namespace.aging).bitPattern, ordering: .relaxed)
     return count
   }
+
+  /// The second of the pool's clock in which it was last used, as of the tick before.
+  var secondOfLastUse: UInt32 { lastUseSecond.load(ordering: .relaxed) }
 
   /// How often it was used, its publication included.
   var useCount: UInt64 { uses.load(ordering: .relaxed) }
@@ -120,7 +156,7 @@ package final class StoredObject: Sendable {
   /// What the policy may know.
   func evictionFacts(isOrphan: Bool) -> EvictionFacts {
     EvictionFacts(
-      byteCount: byteCount, tokenCount: tokenCount, firstToken: firstToken,
+      byteCount: storedBytes, tokenCount: tokenCount, firstToken: firstToken,
       recomputeMicroseconds: recomputeMicroseconds, uses: uses.load(ordering: .relaxed),
       lastUse: lastUse.load(ordering: .relaxed),
       ageAtLastUse: Double(bitPattern: ageAtLastUseBits.load(ordering: .relaxed)),
@@ -132,13 +168,13 @@ package final class StoredObject: Sendable {
     generation == namespace.generation && now < expiry
   }
 
-  /// All that a slower tier keeps besides the bytes.
-  var tierFacts: ObjectFacts {
+  /// All that a slower tier keeps besides the bytes, which are in this form.
+  func tierFacts(_ form: StoredForm?) -> ObjectFacts {
     ObjectFacts(
       namespace: namespace.name, generation: generation, key: key, parent: parent,
-      byteCount: byteCount, checksum: checksum, firstToken: firstToken, tokenCount: tokenCount,
-      recomputeMicroseconds: recomputeMicroseconds, storedAtMilliseconds: storedAtMilliseconds,
-      ttlMilliseconds: ttlMilliseconds)
+      byteCount: byteCount, checksum: checksum, form: form, firstToken: firstToken,
+      tokenCount: tokenCount, recomputeMicroseconds: recomputeMicroseconds,
+      storedAtMilliseconds: storedAtMilliseconds, ttlMilliseconds: ttlMilliseconds)
   }
 
   /// Whether these are its bytes, as far as a checksum can tell.

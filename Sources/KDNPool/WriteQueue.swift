@@ -15,11 +15,17 @@ struct WriteQueue: Sendable {
     let ticket: UInt64
     /// Whether the day's budget is no concern of it: it is wanted, or has paid before.
     let isExempt: Bool
+    /// What it has paid.
+    var paidBytes = 0
+    /// What it was encoded to before the tier was too busy for it.
+    var encoded: StoredBody?
   }
 
   /// An object that somebody waits for to be durable; its bytes stay.
   struct Urgent: Sendable {
     let object: StoredObject
+    /// The form of its bytes; nil: not encoded.
+    let form: StoredForm?
     let bytes: TierBytes
     let completion: @Sendable (PoolRefusal?) -> Void
   }
@@ -28,6 +34,8 @@ struct WriteQueue: Sendable {
   enum Job: Sendable {
     case purge(@Sendable () -> Void)
     case durable(Urgent)
+    /// It left the queue before, and was encoded meanwhile.
+    case prepared(PreparedWrite)
     case write(Entry)
   }
 
@@ -41,8 +49,9 @@ struct WriteQueue: Sendable {
   private var entries = FIFO<Entry>()
   private var urgent = FIFO<Urgent>()
   private var purges = FIFO<@Sendable () -> Void>()
-  /// Tickets of the entries whose objects still wait.
-  private var tickets: Set<UInt64> = []
+  private var prepared = FIFO<PreparedWrite>()
+  /// Bytes of the entries whose objects still wait, by their tickets.
+  private var tickets: [UInt64: Int] = [:]
   private var lastTicket = WriteState.firstTicket
   private var isRunning = false
   private(set) var isClosing = false
@@ -69,25 +78,30 @@ struct WriteQueue: Sendable {
     guard !isClosing, hasPlace() else { return false }
     let ticket = nextTicket()
     guard object.writeState.change(from: state, to: ticket) else { return true }
-    entries.append(entry(object, ticket, isWanted))
-    tickets.insert(ticket)
-    waitingBytes += object.byteCount
+    let entry = entry(object, ticket, isWanted)
+    entries.append(entry)
+    tickets[ticket] = entry.byteCount
+    waitingBytes += entry.byteCount
     return true
   }
 
   /// Puts an object that the tier was too busy for back to the front; its bytes are paid for.
-  mutating func putBack(_ object: StoredObject) {
+  mutating func putBack(_ write: PreparedWrite) {
     let ticket = nextTicket()
-    guard object.writeState.change(from: WriteState.writing, to: ticket) else { return }
-    entries.prepend(entry(object, ticket, true))
-    tickets.insert(ticket)
-    waitingBytes += object.byteCount
+    guard write.object.writeState.change(from: WriteState.writing, to: ticket) else { return }
+    var entry = entry(write.object, ticket, true)
+    entry.paidBytes = write.paidBytes
+    // Raw bytes are found again, and may be evicted meanwhile.
+    if write.body.form != nil { entry.encoded = write.body }
+    entries.prepend(entry)
+    tickets[ticket] = entry.byteCount
+    waitingBytes += entry.byteCount
     isStalled = true
   }
 
   /// Forgets an entry whose object is gone or goes another way.
-  mutating func withdraw(_ ticket: UInt64, byteCount: Int) {
-    guard tickets.remove(ticket) != nil else { return }
+  mutating func withdraw(_ ticket: UInt64) {
+    guard let byteCount = tickets.removeValue(forKey: ticket) else { return }
     waitingBytes -= byteCount
   }
 
@@ -99,11 +113,25 @@ struct WriteQueue: Sendable {
     return true
   }
 
-  /// Whether the day's budget has the bytes of an entry; it pays with them.
-  mutating func pay(for entry: Entry, now: Instant) -> Bool {
-    if entry.isExempt || budget.take(entry.byteCount, now: now) { return true }
+  /// Has an entry pay with the day's budget, for its bytes as they are now; what it has paid, or
+  /// nil if there is not so much left.
+  mutating func pay(for entry: Entry, now: Instant) -> Int? {
+    if entry.isExempt { return entry.paidBytes }
+    if pay(entry.byteCount, now: now) { return entry.byteCount }
     counts.overBudget += 1
-    return false
+    return nil
+  }
+
+  /// Pays with the day's budget; false if there is not so much left.
+  mutating func pay(_ byteCount: Int, now: Instant) -> Bool {
+    budget.take(byteCount, now: now)
+  }
+
+  /// Gives back what a write has paid beyond the bytes that are written; all, if none are.
+  mutating func settle(_ write: inout PreparedWrite, isWritten: Bool) {
+    let owed = isWritten ? min(write.paidBytes, write.bytes.byteCount) : 0
+    budget.giveBack(write.paidBytes - owed)
+    write.paidBytes = owed
   }
 
   /// Changes how much may be written a day; 0 for no limit.
@@ -112,6 +140,13 @@ struct WriteQueue: Sendable {
   }
 
   mutating func add(_ write: Urgent) { urgent.append(write) }
+
+  /// Takes back a write whose bytes have been leased since `next` gave its entry.
+  mutating func add(_ write: PreparedWrite) {
+    var write = write
+    settle(&write, isWritten: true)
+    prepared.append(write)
+  }
 
   mutating func add(purge: @escaping @Sendable () -> Void) { purges.append(purge) }
 
@@ -133,7 +168,7 @@ struct WriteQueue: Sendable {
   /// Who waits for the end, once nothing is left to do.
   mutating func takeClosers() -> [Closed] {
     guard isClosing, !isRunning, leasedObjects == 0, entries.isEmpty, urgent.isEmpty,
-      purges.isEmpty
+      purges.isEmpty, prepared.isEmpty
     else { return [] }
     defer { closers = [] }
     return closers
@@ -148,7 +183,7 @@ struct WriteQueue: Sendable {
     guard entries.count >= objectsMax else { return true }
     guard tickets.count < objectsMax - objectsMax / 4 else { return false }
     let tickets = tickets
-    entries.removeAll { !tickets.contains($0.ticket) }
+    entries.removeAll { tickets[$0.ticket] == nil }
     return true
   }
 
@@ -159,7 +194,7 @@ struct WriteQueue: Sendable {
 
   private func entry(_ object: StoredObject, _ ticket: UInt64, _ isExempt: Bool) -> Entry {
     Entry(
-      namespace: object.namespace, key: object.key, byteCount: object.byteCount, ticket: ticket,
+      namespace: object.namespace, key: object.key, byteCount: object.storedBytes, ticket: ticket,
       isExempt: isExempt)
   }
 }
@@ -178,6 +213,7 @@ extension WriteQueue {
   mutating func next() -> Job? {
     if let purge = purges.popFirst() { return .purge(purge) }
     if let write = urgent.popFirst() { return .durable(write) }
+    if let write = prepared.popFirst() { return .prepared(write) }
     if let entry = nextEntry() { return .write(entry) }
     isRunning = false
     return nil
@@ -185,14 +221,14 @@ extension WriteQueue {
 
   private mutating func nextEntry() -> Entry? {
     while let entry = entries.first {
-      guard tickets.contains(entry.ticket) else {
+      guard let byteCount = tickets[entry.ticket] else {
         _ = entries.popFirst()
         continue
       }
       guard !isStalled, hasLeases(for: entry.byteCount) else { return nil }
       _ = entries.popFirst()
-      tickets.remove(entry.ticket)
-      waitingBytes -= entry.byteCount
+      tickets[entry.ticket] = nil
+      waitingBytes -= byteCount
       leasedBytes += entry.byteCount
       leasedObjects += 1
       return entry

@@ -28,13 +28,23 @@ package protocol Tier: AnyObject, Sendable {
   func write(
     _ facts: ObjectFacts, _ bytes: TierBytes, isDurable: Bool,
     completion: @escaping @Sendable (Result<Void, TierRefusal>) -> Void)
+  /// Writes an object that is here in another form, which takes its place at once when it is
+  /// durable, and not before: a crash leaves the one or the other.
+  ///
+  /// `facts` are those of the object with the new form, `bytes` its bytes in that form. Fails with
+  /// `gone` if the object is not here, is not the same any more, or is written in another way
+  /// meanwhile; with `busy` also as long as it is not durable itself; else as `write` does.
+  func rewrite(
+    _ facts: ObjectFacts, _ bytes: TierBytes,
+    completion: @escaping @Sendable (Result<Void, TierRefusal>) -> Void)
   /// Waits until an object that is here, or on its way, survives a loss of power.
   func makeDurable(
     _ key: ObjectKey, in namespace: NamespaceName,
     completion: @escaping @Sendable (Result<Void, TierRefusal>) -> Void)
-  /// Reads an object whole into `room` and checks it against its checksum; counts as a use.
+  /// Reads an object whole, in the form that it is kept in, into `room` and checks it against that
+  /// form's checksum; counts as a use.
   ///
-  /// Room of another length than the object's is a miss: it is not the one that the caller saw.
+  /// Room of another length than that form's is a miss: it is not the one that the caller saw.
   func read(
     _ key: ObjectKey, in namespace: NamespaceName, into room: TierRoom,
     completion: @escaping @Sendable (TierReading) -> Void)
@@ -74,6 +84,8 @@ package protocol Tier: AnyObject, Sendable {
   func setLimits(diskBytesMax: Int?, pinnedBytesMax: Int?, of namespace: NamespaceName)
   /// What a tenant has here, without a count.
   func usage(of namespace: NamespaceName) -> TierUsage
+  /// What all objects here take, by the number of their form's codec.
+  var forms: [UInt8: FormShare] { get }
   /// Objects of a tenant that are here, in a fixed order: those after `cursor`, or the first.
   ///
   /// At most `limit`; perhaps fewer, even none, although there are more: the end is where `next` is
@@ -116,10 +128,12 @@ package enum TierReading: Sendable, Equatable {
 
 /// What a tier tells of an object without reading it.
 package struct HeldFacts: Sendable, Equatable {
-  /// Length in bytes.
+  /// Length in bytes, as it was stored.
   package var byteCount: Int
-  /// XXH3-64 of the bytes.
+  /// XXH3-64 of these bytes.
   package var checksum: Checksum
+  /// The form that it is kept in; nil: as it was stored.
+  package var form: StoredForm?
   /// Whether it would survive a loss of power.
   package var isDurable: Bool
   /// Whether a client pinned it there.
@@ -129,15 +143,19 @@ package struct HeldFacts: Sendable, Equatable {
 
   /// Puts the facts together.
   package init(
-    byteCount: Int, checksum: Checksum, isDurable: Bool, isPinned: Bool = false,
-    ttlMilliseconds: UInt64? = nil
+    byteCount: Int, checksum: Checksum, form: StoredForm? = nil, isDurable: Bool,
+    isPinned: Bool = false, ttlMilliseconds: UInt64? = nil
   ) {
     self.byteCount = byteCount
     self.checksum = checksum
+    self.form = form
     self.isDurable = isDurable
     self.isPinned = isPinned
     self.ttlMilliseconds = ttlMilliseconds
   }
+
+  /// Length of the bytes that are kept.
+  package var storedBytes: Int { form?.byteCount ?? byteCount }
 }
 
 /// All that is kept of an object besides its bytes.
@@ -150,10 +168,12 @@ package struct ObjectFacts: Sendable, Equatable {
   package var key: ObjectKey
   /// Hash of the chunk before, `ChunkHash.none` for a first chunk or an opaque object.
   package var parent: ChunkHash
-  /// Length in bytes, at least 1.
+  /// Length in bytes, at least 1, as it was stored.
   package var byteCount: Int
-  /// XXH3-64 of the bytes.
+  /// XXH3-64 of these bytes.
   package var checksum: Checksum
+  /// The form that its bytes are kept in; nil: as it was stored.
+  package var form: StoredForm?
   /// Position of the first token in its chain.
   package var firstToken: Int
   /// How many tokens; 0 for an opaque object.
@@ -168,8 +188,9 @@ package struct ObjectFacts: Sendable, Equatable {
   /// Puts the facts together.
   package init(
     namespace: NamespaceName, generation: UInt64, key: ObjectKey, parent: ChunkHash = .none,
-    byteCount: Int, checksum: Checksum, firstToken: Int = 0, tokenCount: Int = 0,
-    recomputeMicroseconds: UInt64 = 0, storedAtMilliseconds: UInt64, ttlMilliseconds: UInt64 = 0
+    byteCount: Int, checksum: Checksum, form: StoredForm? = nil, firstToken: Int = 0,
+    tokenCount: Int = 0, recomputeMicroseconds: UInt64 = 0, storedAtMilliseconds: UInt64,
+    ttlMilliseconds: UInt64 = 0
   ) {
     self.namespace = namespace
     self.generation = generation
@@ -177,11 +198,24 @@ package struct ObjectFacts: Sendable, Equatable {
     self.parent = parent
     self.byteCount = byteCount
     self.checksum = checksum
+    self.form = form
     self.firstToken = firstToken
     self.tokenCount = tokenCount
     self.recomputeMicroseconds = recomputeMicroseconds
     self.storedAtMilliseconds = storedAtMilliseconds
     self.ttlMilliseconds = ttlMilliseconds
+  }
+
+  /// Length of the bytes that are kept.
+  package var storedBytes: Int { form?.byteCount ?? byteCount }
+  /// XXH3-64 of the bytes that are kept.
+  package var storedChecksum: Checksum { form?.checksum ?? checksum }
+
+  /// The same facts of the same object in another form; nil: as it was stored.
+  package func inForm(_ form: StoredForm?) -> ObjectFacts {
+    var facts = self
+    facts.form = form
+    return facts
   }
 
   /// Milliseconds of the TTL that are left at `now` (wall clock); nil without a TTL, 0 at its end.

@@ -2,9 +2,9 @@ package import KDNCore
 
 /// What a tenant has in a tier.
 ///
-/// Charged is the length of each object, from the moment its write is taken on until it is dropped,
-/// purged or over by its TTL; not the header and the padding of its record, nor the room that a
-/// dropped record takes until its segment is reclaimed.
+/// Charged is the length of each object in the form that it is kept in, from the moment its write
+/// is taken on until it is dropped, purged or over by its TTL; not the header and the padding of
+/// its record, nor the room that a dropped or replaced record takes until its segment is reclaimed.
 package struct TierUsage: Sendable, Equatable {
   /// Objects, those on their way too.
   package var objects = 0
@@ -37,8 +37,10 @@ package struct TierCursor: Sendable, Equatable {
 package struct TierListing: Sendable, Equatable {
   /// The full name.
   package var key: ObjectKey
-  /// Length in bytes.
+  /// Length in bytes, as it was stored.
   package var byteCount: Int
+  /// The form that it is kept in; nil: as it was stored.
+  package var form: StoredForm?
   /// How many tokens; 0 for an opaque object.
   package var tokenCount: Int
   /// Position of the first token in its chain.
@@ -52,11 +54,12 @@ package struct TierListing: Sendable, Equatable {
 
   /// Puts the facts together.
   package init(
-    key: ObjectKey, byteCount: Int, tokenCount: Int, firstToken: Int, uses: UInt64,
-    isPinned: Bool, ttlMilliseconds: UInt64?
+    key: ObjectKey, byteCount: Int, form: StoredForm? = nil, tokenCount: Int, firstToken: Int,
+    uses: UInt64, isPinned: Bool, ttlMilliseconds: UInt64?
   ) {
     self.key = key
     self.byteCount = byteCount
+    self.form = form
     self.tokenCount = tokenCount
     self.firstToken = firstToken
     self.uses = uses

@@ -14,9 +14,8 @@ package enum Reception: Equatable, Sendable {
 
 /// A stream socket that sends messages from memory in place and receives where it is told.
 ///
-/// It knows nothing of frames: a *message* is a run of bytes that must not be interrupted. Urgent
-/// messages go ahead of ordinary ones that have not begun.
-package final class Link {
+/// It knows nothing of frames.
+package final class Link: SessionLink {
   /// Most pieces in one vectored write.
   private static let piecesPerWrite = 64
   /// Most bytes offered to the kernel in one vectored write.
@@ -27,12 +26,18 @@ package final class Link {
   let channel: TLSChannel?
   /// Why the link could not be secured, though it had to be.
   private let securityFault: TLSFault?
+  /// What the loop calls the watch; nil while there is none.
+  var token: UInt64?
   private var urgent = OutboundQueue()
   private var ordinary = OutboundQueue()
   /// Bytes that wait to be sent.
   package var queuedBytes: Int {
     urgent.byteCount + ordinary.byteCount + (channel?.stage.copiedBytes ?? 0)
   }
+  /// Descriptors passed since the other side had last read everything.
+  private var passedDescriptors = 0
+  /// True while the kernel takes no descriptor: too many are on their way to those who do not read.
+  package private(set) var isShortOfDescriptors = false
   /// All bytes sent so far; on a secured link those inside, without what encryption adds.
   package private(set) var sentBytes: UInt64 = 0
   /// All bytes received so far; on a secured link those inside.
@@ -60,6 +65,8 @@ package final class Link {
   package var peerAddress: PeerAddress { PeerAddress(ofSocket: socket.number) }
   /// True while the socket must be watched for room to write.
   package var wantsToWrite: Bool {
+    // No event tells when others have read.
+    guard !isShortOfDescriptors else { return false }
     guard let channel, channel.handshake != .done else { return queuedBytes > 0 }
     return channel.handshakeWaitsToWrite
   }
@@ -82,11 +89,6 @@ package final class Link {
   package var securityDescription: String? {
     guard let channel, channel.handshake == .done else { return nil }
     return "\(channel.cipherSuite) by the \(channel.kernelSends ? "kernel" : "process")"
-  }
-
-  /// Receives into `buffer`, which must not be empty.
-  @unsafe package func receive(into buffer: UnsafeMutableRawBufferPointer) -> Reception {
-    unsafe receive(into: buffer, then: UnsafeMutableRawBufferPointer(start: nil, count: 0))
   }
 
   /// Receives into `first`, which must not be empty, and into `second` when `first` is full.
@@ -115,6 +117,12 @@ package final class Link {
     }
   }
 
+  /// Descriptors that wait to be sent, or perhaps to be read by the other side.
+  package var queuedDescriptors: Int {
+    if passedDescriptors > 0, kdn_has_unread(socket.number) == 0 { passedDescriptors = 0 }
+    return urgent.descriptorCount + passedDescriptors
+  }
+
   /// Queues a message of plain bytes; `isUrgent` lets it pass ordinary ones.
   package func send(_ bytes: [UInt8], isUrgent: Bool) {
     if isUrgent {
@@ -122,6 +130,13 @@ package final class Link {
     } else {
       ordinary.append(.bytes(bytes, endsMessage: true))
     }
+  }
+
+  /// Queues an urgent message whose first byte carries `descriptor`, which is taken over and
+  /// closed; only over a plain Unix socket.
+  package func send(_ bytes: [UInt8], passing descriptor: Int32) {
+    precondition(channel == nil && !bytes.isEmpty, "a descriptor goes with a plain byte")
+    urgent.append(bytes, passing: descriptor)
   }
 
   /// Queues the front of an ordinary message that `sendBorrowed` continues and `endMessage` ends.
@@ -142,7 +157,7 @@ package final class Link {
   /// Sends as much as the kernel takes, at most `budget` bytes.
   ///
   /// - Returns: false if the connection broke.
-  package func flush(budget: Int = 16 << 20) -> Bool {
+  package func flush(budget: Int) -> Bool {
     guard handshake == .none || handshake == .done else { return flushHandshake() }
     var left = budget
     while queuedBytes > 0, left > 0 {
@@ -159,21 +174,29 @@ package final class Link {
   private func write() -> Int? {
     let capacity = Self.piecesPerWrite
     let sent = unsafe withUnsafeTemporaryAllocation(of: iovec.self, capacity: capacity) { pieces in
-      let count = unsafe gather(into: pieces, bytesMax: Self.bytesPerWrite)
-      return unsafe kdn_send(socket.number, pieces.baseAddress, count)
+      let gathered = unsafe gather(into: pieces, bytesMax: Self.bytesPerWrite)
+      guard let passed = unsafe gathered.descriptor else {
+        return unsafe kdn_send(socket.number, pieces.baseAddress, gathered.count)
+      }
+      let count = unsafe kdn_send_passing(
+        socket.number, pieces.baseAddress, gathered.count, passed)
+      if count > 0 { passedDescriptors += 1 }
+      return count
     }
+    // What others leave unread may use up the kernel's limit: that passes, the link is whole.
+    isShortOfDescriptors = sent < 0 && errno == ETOOMANYREFS
     guard sent >= 0 else {
-      return errno == EAGAIN || errno == EINTR ? 0 : nil
+      return [EAGAIN, EINTR, ETOOMANYREFS].contains(errno) ? 0 : nil
     }
     sentBytes += UInt64(sent)
     account(sent)
     return sent
   }
 
-  /// Puts what goes out next into `pieces`; says how many they are.
+  /// Puts what goes out next into `pieces`.
   private func gather(
     into pieces: UnsafeMutableBufferPointer<iovec>, bytesMax: Int
-  ) -> Int {
+  ) -> Gather {
     var gather = unsafe Gather(pieces: pieces, bytesLeft: bytesMax)
     // An ordinary message that has begun is finished first; then the urgent ones may pass.
     if ordinary.isInsideMessage { unsafe ordinary.gather(into: &gather, firstMessageOnly: true) }
@@ -181,7 +204,7 @@ package final class Link {
     if !ordinary.isInsideMessage {
       unsafe ordinary.gather(into: &gather, firstMessageOnly: false)
     }
-    return unsafe gather.count
+    return unsafe gather
   }
 
   private func account(_ sent: Int) {
@@ -240,7 +263,7 @@ package final class Link {
   private func stageRecord(in channel: TLSChannel) {
     let capacity = Self.piecesPerWrite
     unsafe withUnsafeTemporaryAllocation(of: iovec.self, capacity: capacity) { pieces in
-      let count = unsafe gather(into: pieces, bytesMax: TLSChannel.recordBytesMax)
+      let count = unsafe gather(into: pieces, bytesMax: TLSChannel.recordBytesMax).count
       let taken = unsafe channel.stageRecord(
         of: UnsafeMutableBufferPointer(rebasing: pieces[..<count]))
       guard channel.stage.isInPlace else { return account(taken) }

@@ -6,6 +6,8 @@ internal import KDNMemory
 @unsafe struct Gather {
   private let pieces: UnsafeMutableBufferPointer<iovec>
   private(set) var count = 0
+  /// Goes with the first byte of all.
+  private(set) var descriptor: Int32?
   private var bytesLeft: Int
 
   init(pieces: UnsafeMutableBufferPointer<iovec>, bytesLeft: Int) {
@@ -16,6 +18,15 @@ internal import KDNMemory
   /// True if no further piece fits.
   var isFull: Bool { unsafe count == pieces.count || bytesLeft == 0 }
 
+  /// Takes no further piece: the next one must begin a write of its own.
+  mutating func close() { unsafe bytesLeft = 0 }
+
+  /// Lets `number` go with the first byte; nothing may have been added.
+  mutating func pass(_ number: Int32) {
+    unsafe precondition(count == 0, "a descriptor goes with the first byte of a write")
+    unsafe descriptor = number
+  }
+
   mutating func add(_ bytes: UnsafeRawBufferPointer) {
     let length = unsafe min(bytes.count, bytesLeft)
     unsafe pieces[count] = iovec(
@@ -25,10 +36,21 @@ internal import KDNMemory
   }
 }
 
+/// A descriptor on its way to another process; closed when its message is out or given up.
+final class PassedDescriptor {
+  let number: Int32
+
+  init(owning number: Int32) { self.number = number }
+
+  deinit { _ = close(number) }
+}
+
 /// Something that waits to be sent, or a lease that waits for what stands before it.
 @safe enum Outbound: ~Copyable {
   /// Bytes that the queue owns.
   case bytes([UInt8], endsMessage: Bool)
+  /// A message that the queue owns, whose first byte carries a descriptor.
+  case passing([UInt8], PassedDescriptor)
   /// Bytes in place, kept alive by a later `keep`.
   case borrowed(UnsafeRawBufferPointer, endsMessage: Bool)
   /// Dropped when everything before it has been sent.
@@ -42,12 +64,20 @@ struct OutboundQueue: ~Copyable {
   private var sentOfFirst = 0
   /// Bytes that wait.
   private(set) var byteCount = 0
+  /// Descriptors that wait with their messages.
+  private(set) var descriptorCount = 0
   /// True if a message has begun and not ended.
   private(set) var isInsideMessage = false
 
   mutating func append(_ entry: consuming Outbound) {
     byteCount += Self.length(of: entry)
     entries.append(entry)
+  }
+
+  /// Adds a message whose first byte carries `descriptor`.
+  mutating func append(_ message: [UInt8], passing descriptor: Int32) {
+    descriptorCount += 1
+    append(.passing(message, PassedDescriptor(owning: descriptor)))
   }
 
   /// Adds what waits, front first, to `gather`; stops at the end of the first message if asked.
@@ -95,6 +125,9 @@ struct OutboundQueue: ~Copyable {
     sentOfFirst = 0
     switch entries.removeFirst() {
     case .bytes(_, let ends): return ends
+    case .passing:
+      descriptorCount -= 1
+      return true
     case .borrowed(_, let ends): return ends
     case .keep: return false
     }
@@ -103,6 +136,7 @@ struct OutboundQueue: ~Copyable {
   private static func length(of entry: borrowing Outbound) -> Int {
     switch entry {
     case .bytes(let bytes, _): bytes.count
+    case .passing(let bytes, _): bytes.count
     case .borrowed(let bytes, _): bytes.count
     case .keep: 0
     }
@@ -118,6 +152,19 @@ struct OutboundQueue: ~Copyable {
         unsafe gather.add(UnsafeRawBufferPointer(rebasing: $0[skip...]))
       }
       return ends
+    case .passing(let bytes, let descriptor):
+      if skip == 0 {
+        guard unsafe gather.count == 0 else {
+          unsafe gather.close()
+          return true
+        }
+        unsafe gather.pass(descriptor.number)
+      }
+      // Safe because: as above.
+      unsafe bytes.withUnsafeBytes {
+        unsafe gather.add(UnsafeRawBufferPointer(rebasing: $0[skip...]))
+      }
+      return true
     case .borrowed(let bytes, let ends):
       unsafe gather.add(UnsafeRawBufferPointer(rebasing: bytes[skip...]))
       return ends

@@ -7,7 +7,8 @@ package import KDNCore
 package struct ClientMachine: ~Copyable {
   /// What a frame from the server says.
   package enum Event: Equatable, Sendable {
-    /// A whole answer with status ok; of GET, an answer without any payload to come.
+    /// A whole answer with status ok; of GET or of CODEC_PROFILE for bytes, an answer without any
+    /// payload to come: nothing was found, or the bytes are in another place than inline.
     case response(requestID: UInt64, Response)
     /// The first frame of a GET's answer: descriptors, then `payloadLength` bytes of payload in
     /// this frame; `last` if no more frames follow.
@@ -34,8 +35,20 @@ package struct ClientMachine: ~Copyable {
     let operation: Operation
     /// How many answers the request asked for.
     let count: Int
+    /// Where its payload is wanted.
+    let place: PayloadPlace
     /// Payload bytes still to come, nil before the descriptors have.
     var payloadRemaining: Int?
+
+    /// Whether the answer has descriptors and payload behind them.
+    var bearsPayload: Bool {
+      place == .inline && (operation == .get || (operation == .codecProfile && count > 0))
+    }
+
+    /// The whole answer, where descriptors announce no payload.
+    func answer(_ answer: GetResponse) -> Response {
+      operation == .get ? .get(answer) : .codecProfile(.described(answer))
+    }
   }
 
   /// Limits that the server granted, defaults before HELLO is answered.
@@ -65,17 +78,20 @@ package struct ClientMachine: ~Copyable {
   ///
   /// PUT_DATA has no answer and is not begun: its frames carry the transfer's id.
   package mutating func begin(_ request: Request) -> UInt64? {
-    begin(request.operation, answerCount: request.answerCount)
+    begin(request.operation, answerCount: request.answerCount, place: request.place)
   }
 
-  /// Begins a request of `operation` that asks for `answerCount` answers; see `begin(_:)`.
-  package mutating func begin(_ operation: Operation, answerCount: Int = 0) -> UInt64? {
+  /// Begins a request of `operation` that asks for `answerCount` answers, with the payload in
+  /// `place`; see `begin(_:)`.
+  package mutating func begin(
+    _ operation: Operation, answerCount: Int = 0, place: PayloadPlace = .inline
+  ) -> UInt64? {
     precondition(operation != .putData && operation != .goAway, "not a request with an answer")
     guard hasRoom, (operation == .hello) == (state == .fresh) else { return nil }
     if operation == .hello { state = .greeting }
     let id = nextID
     nextID += 1
-    pending[id] = Pending(operation: operation, count: answerCount)
+    pending[id] = Pending(operation: operation, count: answerCount, place: place)
     return id
   }
 
@@ -114,15 +130,22 @@ package struct ClientMachine: ~Copyable {
       throw .header(
         FieldFault("status", value: UInt64(header.status), limit: 16, "unknown status"))
     }
-    if header.operation == .goAway { return try goAway(header, status, body) }
+    if header.operation == .goAway {
+      try Self.check(header, isAt: .inline)
+      return try goAway(header, status, body)
+    }
     let id = header.requestID
     guard let waiting = pending[id] else { throw .unknownRequest(requestID: id, op: header.op) }
     guard waiting.operation == header.operation else {
       throw .wrongOperation(requestID: id, asked: waiting.operation, answered: header.op)
     }
+    try Self.check(header, isAt: status == .ok ? waiting.place : .inline)
     guard status == .ok else { return try refused(header, waiting.operation, status, body) }
-    return waiting.operation == .get
-      ? try get(header, waiting, body) : try response(header, waiting, body)
+    guard waiting.bearsPayload else {
+      try Self.checkBare(header)
+      return try response(header, waiting, body)
+    }
+    return try get(header, waiting, body)
   }
 
   private static func check(_ header: FrameHeader) throws(ClientProtocolFault) {
@@ -136,16 +159,29 @@ package struct ClientMachine: ~Copyable {
     guard header.reserved == 0 else {
       throw .header(FieldFault("reserved", value: header.reserved, limit: 0, "must be zero"))
     }
-    guard header.place == 0 else {
-      throw .header(
-        FieldFault("place", value: UInt64(header.place), limit: 0, "only inline was asked for"))
-    }
-    let bare = header.status != 0 || header.operation != .get
-    guard !bare || header.payloadLength == 0 else {
+    let mayBear = header.operation == .get || header.operation == .codecProfile
+    if header.status != 0 || !mayBear || header.place != 0 { try checkBare(header) }
+  }
+
+  /// The frame must be the whole answer, without payload.
+  private static func checkBare(_ header: FrameHeader) throws(ClientProtocolFault) {
+    guard header.payloadLength == 0 else {
       throw .payload(requestID: header.requestID, found: header.payloadLength, announced: 0)
     }
-    guard !bare || !header.flags.contains(.more) else {
-      throw .header(FieldFault("flags", value: 4, limit: 1, "only GET is answered by more frames"))
+    guard !header.flags.contains(.more) else {
+      throw .header(
+        FieldFault("flags", value: 4, limit: 1, "only inline payload comes in more frames"))
+    }
+  }
+
+  private static func check(
+    _ header: FrameHeader, isAt place: PayloadPlace
+  ) throws(ClientProtocolFault) {
+    guard header.place == place.rawValue else {
+      throw .header(
+        FieldFault(
+          "place", value: UInt64(header.place), limit: UInt64(place.rawValue),
+          "another place than was asked for"))
     }
   }
 
@@ -178,7 +214,8 @@ package struct ClientMachine: ~Copyable {
   ) throws(ClientProtocolFault) -> Event {
     let response: Response
     do {
-      response = try Response.decode(waiting.operation, body: body, count: waiting.count)
+      response = try Response.decode(
+        waiting.operation, body: body, count: waiting.count, place: waiting.place)
     } catch {
       throw .body(requestID: header.requestID, waiting.operation, error)
     }
@@ -196,18 +233,18 @@ package struct ClientMachine: ~Copyable {
     let id = header.requestID
     let last = !header.flags.contains(.more)
     guard let remaining = waiting.payloadRemaining else {
-      let answer = try Self.descriptors(id, body, count: waiting.count)
+      let answer = try Self.descriptors(id, body, waiting)
       let announced = answer.sentBytes ?? .max
       try account(header, announced: announced, last: last)
       return announced == 0
-        ? .response(requestID: id, .get(answer))
+        ? .response(requestID: id, waiting.answer(answer))
         : .items(
           requestID: id, answer.descriptors, payloadLength: header.payloadLength, last: last)
     }
     guard header.bodyLength == 0 else {
       let fault = FieldFault(
         "bodyLength", value: header.bodyLength, limit: 0, "a further frame has no body")
-      throw .body(requestID: id, .get, fault)
+      throw .body(requestID: id, waiting.operation, fault)
     }
     // A frame that brings nothing could be repeated for ever.
     guard header.payloadLength > 0 else {
@@ -235,18 +272,14 @@ package struct ClientMachine: ~Copyable {
   private mutating func end(_ requestID: UInt64) { pending[requestID] = nil }
 
   private static func descriptors(
-    _ requestID: UInt64, _ body: ByteReader, count: Int
+    _ requestID: UInt64, _ body: ByteReader, _ waiting: Pending
   ) throws(ClientProtocolFault) -> GetResponse {
     var reader = body
-    let fault: FieldFault
     do {
-      let answer = try GetResponse(from: &reader, count: count)
-      if answer.sentBytes != nil { return answer }
-      fault = FieldFault("sentBytes", value: UInt64.max, limit: UInt64(Int.max), "too many bytes")
-    } catch let wrong {
-      fault = wrong
+      return try GetResponse(from: &reader, count: waiting.count)
+    } catch {
+      throw .body(requestID: requestID, waiting.operation, error)
     }
-    throw .body(requestID: requestID, .get, fault)
   }
 
   private static func error(

@@ -13,51 +13,57 @@ package struct FrameEncoder {
   /// Appends a request with the body that `fill` writes.
   package mutating func request(
     _ operation: Operation, id: UInt64, deadlineMilliseconds: UInt32 = 0, payloadLength: Int = 0,
-    to writer: inout ByteWriter, body fill: (inout ByteWriter) -> Void
+    place: PayloadPlace = .inline, to writer: inout ByteWriter,
+    body fill: (inout ByteWriter) -> Void
   ) {
+    precondition(place == .inline || payloadLength == 0, "payload is in one place")
     let header = FrameHeader(
-      op: operation.rawValue, requestID: id, payloadLength: payloadLength,
+      op: operation.rawValue, requestID: id, place: place.rawValue, payloadLength: payloadLength,
       deadlineMilliseconds: deadlineMilliseconds)
     append(header, to: &writer, body: fill)
   }
 
-  /// Appends `request`.
+  /// Appends `request`; the header's place is what its body says.
   package mutating func request(
     _ request: Request, id: UInt64, deadlineMilliseconds: UInt32 = 0, payloadLength: Int = 0,
     to writer: inout ByteWriter
   ) {
     self.request(
       request.operation, id: id, deadlineMilliseconds: deadlineMilliseconds,
-      payloadLength: payloadLength, to: &writer
+      payloadLength: payloadLength, place: request.place, to: &writer
     ) { request.write(to: &$0) }
   }
 
   /// Appends an answer with status ok and the body that `fill` writes.
   package mutating func response(
     _ operation: Operation, id: UInt64, more: Bool = false, payloadLength: Int = 0,
-    to writer: inout ByteWriter, body fill: (inout ByteWriter) -> Void
+    place: PayloadPlace = .inline, to writer: inout ByteWriter,
+    body fill: (inout ByteWriter) -> Void
   ) {
+    precondition(place == .inline || (payloadLength == 0 && !more), "payload is in one place")
     let header = FrameHeader(
       op: operation.rawValue, flags: more ? [.response, .more] : .response, requestID: id,
-      payloadLength: payloadLength)
+      place: place.rawValue, payloadLength: payloadLength)
     append(header, to: &writer, body: fill)
   }
 
-  /// Appends `response` with status ok.
+  /// Appends `response` with status ok; the header's place is what its body says.
   package mutating func response(
     _ response: Response, id: UInt64, more: Bool = false, payloadLength: Int = 0,
     to writer: inout ByteWriter
   ) {
     self.response(
-      response.operation, id: id, more: more, payloadLength: payloadLength, to: &writer
+      response.operation, id: id, more: more, payloadLength: payloadLength, place: response.place,
+      to: &writer
     ) { response.write(to: &$0) }
   }
 
-  /// Appends a further frame of a GET's answer, which has payload and no body.
+  /// Appends a further frame of an answer of `operation`, which has payload and no body.
   package mutating func continuation(
-    id: UInt64, more: Bool, payloadLength: Int, to writer: inout ByteWriter
+    of operation: Operation = .get, id: UInt64, more: Bool, payloadLength: Int,
+    to writer: inout ByteWriter
   ) {
-    response(.get, id: id, more: more, payloadLength: payloadLength, to: &writer) { _ in }
+    response(operation, id: id, more: more, payloadLength: payloadLength, to: &writer) { _ in }
   }
 
   /// Appends an answer with `status`, which is not ok, to the operation number `op`.

@@ -26,7 +26,7 @@ package struct FrameHeader: Equatable, Sendable {
   package var bodyLength: Int
   /// Status number, 0 in requests.
   package var status: UInt16
-  /// Where the payload is; 0 is inline.
+  /// Where the payload is, as `PayloadPlace` numbers it; may be one that this build does not know.
   package var place: UInt8
   /// Bytes of payload behind the body.
   package var payloadLength: Int

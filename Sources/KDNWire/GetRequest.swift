@@ -12,7 +12,11 @@ package struct GetRequest: FrameBody {
     package static let wait = Flags(rawValue: 1)
     /// The server need not take checksums of partial items.
     package static let unverified = Flags(rawValue: 2)
-    static let known: Flags = [.wait, .unverified]
+    /// Choose per item what is there by the deadline; follows from the client's `adaptation`.
+    package static let adapt = Flags(rawValue: 4)
+    /// What is kept in a lossy codec only is a miss.
+    package static let exact = Flags(rawValue: 8)
+    static let known: Flags = [.wait, .unverified, .adapt, .exact]
   }
 
   /// Which bytes of an object.
@@ -41,23 +45,40 @@ package struct GetRequest: FrameBody {
 
   /// What is asked for beside the items.
   package let flags: Flags
-  /// Bit n: the client decodes codec n; codec 0, raw, is always implied.
-  package let acceptedCodecs: UInt32
+  /// The codecs that the client decodes; raw is always implied, unknown ones are kept.
+  package let acceptedCodecs: CodecSet
   /// The items, 1 to `maxKeysPerRequest`.
   package let items: [Item]
+  /// Where their bytes are wanted.
+  package let place: GetPlace
+  /// The client's rates; nil exactly without the flag `adapt`.
+  ///
+  /// With it the items are chunks of one chain in their order: once one is to be recomputed, all
+  /// behind it are.
+  package let adaptation: Adaptation?
 
-  /// Asks for `items`.
-  package init(items: [Item], flags: Flags = [], acceptedCodecs: UInt32 = 1) {
-    self.flags = flags
+  /// Asks for `items`; a remote place must have a region for each of them.
+  package init(
+    items: [Item], flags: Flags = [], acceptedCodecs: CodecSet = .raw,
+    adaptation: Adaptation? = nil, place: GetPlace = .inline
+  ) {
+    if case .remote(let regions) = place {
+      precondition(regions.count == items.count, "each item has a region")
+    }
+    self.flags = adaptation == nil ? flags.subtracting(.adapt) : flags.union(.adapt)
+    self.adaptation = adaptation
     self.acceptedCodecs = acceptedCodecs
     self.items = items
+    self.place = place
   }
 
-  /// Decodes a whole body.
+  /// Decodes a whole body of a frame with this place.
   ///
   /// - Throws: a fault that names `count`, `flags`, `reserved`, `selection`, `rangeCount`,
-  ///   `length`, `bodyLength` or a field of a key or part.
-  package init(from reader: inout ByteReader, limits: Limits) throws(FieldFault) {
+  ///   `length`, `bodyLength` or a field of a key, part or region.
+  package init(
+    from reader: inout ByteReader, limits: Limits, place kind: PayloadPlace = .inline
+  ) throws(FieldFault) {
     try reader.require(atLeast: 16)
     let count = try reader.takeCount("count", least: 1, limit: limits.maxKeysPerRequest)
     flags = Flags(rawValue: try reader.take("flags"))
@@ -66,22 +87,25 @@ package struct GetRequest: FrameBody {
         "flags", value: UInt64(flags.rawValue), limit: UInt64(Flags.known.rawValue),
         "unknown flag")
     }
-    acceptedCodecs = try reader.take("acceptedCodecs")
+    acceptedCodecs = CodecSet(rawValue: try reader.take("acceptedCodecs"))
     try reader.takeZero(UInt32.self)
     try reader.require(atLeast: count * Item.leastByteCount)
     var items: [Item] = []
     items.reserveCapacity(count)
     for _ in 0..<count { items.append(try Item(from: &reader)) }
     self.items = items
-    try reader.require(exactly: 0)
+    adaptation = flags.contains(.adapt) ? try Adaptation(from: &reader) : nil
+    place = try GetPlace(kind, count: count, from: &reader)
   }
 
   package func write(to writer: inout ByteWriter) {
     writer.put(UInt32(items.count))
     writer.put(flags.rawValue)
-    writer.put(acceptedCodecs)
+    writer.put(acceptedCodecs.rawValue)
     writer.put(UInt32(0))
     for item in items { item.write(to: &writer) }
+    adaptation?.write(to: &writer)
+    place.write(to: &writer)
   }
 }
 

@@ -1,31 +1,17 @@
 package import KDNCore
 
-/// How the bytes of a payload are encoded; numbers as on the wire.
-package enum PayloadCodec: UInt8, Sendable, CaseIterable {
-  /// As stored.
-  case raw = 0
-
-  /// Takes a codec; throws a fault that names `codec` if this build does not know it.
-  init(from reader: inout ByteReader) throws(FieldFault) {
-    let raw: UInt8 = try reader.take("codec")
-    guard let codec = PayloadCodec(rawValue: raw) else {
-      throw FieldFault("codec", value: UInt64(raw), limit: 0, "unknown codec")
-    }
-    self = codec
-  }
-}
-
 /// What a GET answers for one item.
 package struct GetDescriptor: Equatable, Sendable {
   /// Why there are no bytes, nil for a hit.
   package let miss: MissCause?
-  /// Codec of the bytes sent.
+  /// Codec of the bytes sent: raw, or one that the request accepts.
   package let codec: PayloadCodec
-  /// Length of the whole object, in bytes.
+  /// Length of the whole object when it is not encoded, in bytes.
   package let objectBytes: Int
   /// Bytes of this item in the payload; 0 for a miss.
   package let sentBytes: Int
-  /// Checksum of the whole object, taken when it was stored.
+  /// Checksum of the whole object: as it was stored; for raw bytes of what is kept in a lossy
+  /// codec only, as decoding gives it.
   package let objectChecksum: Checksum
   /// Checksum of the bytes sent; 0 where the client asked for none.
   package let sentChecksum: Checksum
@@ -69,6 +55,9 @@ package struct GetDescriptor: Equatable, Sendable {
         "missCause", value: UInt64(miss?.rawValue ?? 0), limit: 0, "a miss has a cause, a hit none")
     }
     codec = try PayloadCodec(from: &reader)
+    guard miss == nil || codec == .raw else {
+      throw FieldFault("codec", value: UInt64(codec.rawValue), limit: 0, "a miss has no codec")
+    }
     try reader.takeReserved(count: 5)
     objectBytes = try reader.takeByteCount("objectBytes")
     sentBytes = try reader.takeByteCount("sentBytes", limit: miss == nil ? .max : 0)
@@ -88,15 +77,34 @@ package struct GetDescriptor: Equatable, Sendable {
   }
 }
 
-/// The answer to GET, in front of the payload.
+/// The answer to GET, in front of the payload if it is inline.
 package struct GetResponse: FrameBody {
   /// One descriptor per item, in the order of the request.
   package let descriptors: [GetDescriptor]
+  /// Where the bytes are; as the request wanted it.
+  package let place: PayloadPlace
+  /// Where the hits lie in shared memory; nil exactly if the bytes are not there.
+  package let inPlace: InPlaceAnswer?
 
-  /// Creates the answer.
-  package init(descriptors: [GetDescriptor]) { self.descriptors = descriptors }
+  /// Creates the answer whose bytes follow inline, or were written to the client's regions.
+  package init(descriptors: [GetDescriptor], place: PayloadPlace = .inline) {
+    precondition(place != .sharedMemory, "an answer in shared memory says where")
+    self.descriptors = descriptors
+    self.place = place
+    inPlace = nil
+  }
 
-  /// Bytes of payload that the descriptors announce; nil if there are more than can be counted.
+  /// Creates the answer whose bytes lie in shared memory; `inPlace` has one entry for each hit.
+  package init(descriptors: [GetDescriptor], inPlace: InPlaceAnswer) {
+    self.descriptors = descriptors
+    place = .sharedMemory
+    self.inPlace = inPlace
+  }
+
+  /// Bytes in front of the descriptors.
+  package static let fixedByteCount = 8
+
+  /// Bytes that the descriptors announce; nil if there are more than can be counted.
   package var sentBytes: Int? {
     var sum = 0
     for descriptor in descriptors {
@@ -107,23 +115,42 @@ package struct GetResponse: FrameBody {
     return sum
   }
 
-  /// Decodes a whole body that answers a request for `count` items.
+  /// Decodes a whole body that answers a request for `count` items at `place`.
   ///
-  /// - Throws: a fault that names `count` if it is another, `bodyLength`, or a descriptor's field.
-  package init(from reader: inout ByteReader, count: Int) throws(FieldFault) {
-    try reader.require(atLeast: 8)
+  /// - Throws: a fault that names `count` if it is another, `bodyLength`, `sentBytes` if no number
+  ///   holds them, or a field of a descriptor or of where the hits lie.
+  package init(
+    from reader: inout ByteReader, count: Int, place: PayloadPlace = .inline
+  ) throws(FieldFault) {
+    try reader.require(atLeast: Self.fixedByteCount)
     _ = try reader.takeCount("count", least: count, limit: count)
     try reader.takeZero(UInt32.self)
-    try reader.require(exactly: count * GetDescriptor.byteCount)
+    if place == .sharedMemory {
+      try reader.require(atLeast: count * GetDescriptor.byteCount)
+    } else {
+      try reader.require(exactly: count * GetDescriptor.byteCount)
+    }
     var descriptors: [GetDescriptor] = []
     descriptors.reserveCapacity(count)
     for _ in 0..<count { descriptors.append(try GetDescriptor(from: &reader)) }
     self.descriptors = descriptors
+    self.place = place
+    if place == .sharedMemory {
+      let sentBytes = descriptors.filter { $0.miss == nil }.map(\.sentBytes)
+      inPlace = try InPlaceAnswer(from: &reader, sentBytes: sentBytes)
+    } else {
+      inPlace = nil
+    }
+    guard sentBytes != nil else {
+      throw FieldFault(
+        "sentBytes", value: UInt64.max, limit: UInt64(Int.max), "too many bytes")
+    }
   }
 
   package func write(to writer: inout ByteWriter) {
     writer.put(UInt32(descriptors.count))
     writer.put(UInt32(0))
     for descriptor in descriptors { descriptor.write(to: &writer) }
+    inPlace?.write(to: &writer)
   }
 }

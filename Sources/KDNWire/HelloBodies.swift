@@ -10,6 +10,8 @@ package struct HelloRequest: FrameBody {
   package let namespace: String
   /// The secret, 0 to 512 bytes.
   package let token: String
+  /// Whether the secret is a ticket of LINK_TICKET, as 64 hex digits.
+  package let usesTicket: Bool
   /// The client's name and version, 0 to 256 bytes, for logs.
   package let agent: String
 
@@ -17,6 +19,7 @@ package struct HelloRequest: FrameBody {
   package static let tokenBytesMax = 512
   /// Longest agent, in bytes.
   package static let agentBytesMax = 256
+  private static let ticketFlag: UInt32 = 1
 
   /// Creates the request of a client that speaks version 1; strings are cut to their limits.
   package init(namespace: NamespaceName, token: String = "", agent: String = "") {
@@ -24,8 +27,22 @@ package struct HelloRequest: FrameBody {
     maxVersion = UInt16(FrameHeader.version)
     self.namespace = namespace.text
     self.token = token
+    usesTicket = false
     self.agent = agent
   }
+
+  /// Creates the request of a client that speaks version 1 and shows a ticket.
+  package init(namespace: NamespaceName, ticket: LinkTicket, agent: String = "") {
+    minVersion = UInt16(FrameHeader.version)
+    maxVersion = UInt16(FrameHeader.version)
+    self.namespace = namespace.text
+    token = ticket.text
+    usesTicket = true
+    self.agent = agent
+  }
+
+  /// The ticket shown, if it is one.
+  package var ticket: LinkTicket? { usesTicket ? LinkTicket(text: token) : nil }
 
   /// Decodes a whole body.
   ///
@@ -45,9 +62,18 @@ package struct HelloRequest: FrameBody {
       throw FieldFault(
         "minVersion", value: UInt64(minVersion), limit: UInt64(version), "no common version")
     }
-    try reader.takeZero(UInt32.self, "flags")
+    let flags: UInt32 = try reader.take("flags")
+    guard flags & ~Self.ticketFlag == 0 else {
+      throw FieldFault("flags", value: UInt64(flags), limit: 1, "unknown flag")
+    }
+    usesTicket = flags == Self.ticketFlag
     namespace = try reader.takeText("namespace", least: 1, limit: NamespaceName.byteCountMax)
     token = try reader.takeText("token", limit: Self.tokenBytesMax)
+    guard !usesTicket || LinkTicket(text: token) != nil else {
+      throw FieldFault(
+        "token", value: token.utf8.count, limit: 2 * LinkTicket.byteCount,
+        "a ticket has 64 lower-case hex digits")
+    }
     agent = try reader.takeText("agent", limit: Self.agentBytesMax)
     try reader.require(exactly: 0)
   }
@@ -55,7 +81,7 @@ package struct HelloRequest: FrameBody {
   package func write(to writer: inout ByteWriter) {
     writer.put(minVersion)
     writer.put(maxVersion)
-    writer.put(UInt32(0))
+    writer.put(usesTicket ? Self.ticketFlag : 0)
     writer.put(namespace, limit: NamespaceName.byteCountMax)
     writer.put(token, limit: Self.tokenBytesMax)
     writer.put(agent, limit: Self.agentBytesMax)

@@ -18,6 +18,10 @@ package enum Operation: UInt8, Sendable, CaseIterable {
   case stats = 16
   case goAway = 17
   case document = 32
+  case mapSlab = 36
+  case openWindow = 37
+  case linkTicket = 38
+  case codecProfile = 39
 
   /// The name that the protocol document, statistics and logs use.
   package var name: String {
@@ -40,6 +44,10 @@ package enum Operation: UInt8, Sendable, CaseIterable {
     case .stats: "STATS"
     case .goAway: "GOAWAY"
     case .document: "DOCUMENT"
+    case .mapSlab: "MAP_SLAB"
+    case .openWindow: "OPEN_WINDOW"
+    case .linkTicket: "LINK_TICKET"
+    case .codecProfile: "CODEC_PROFILE"
     }
   }
 }

@@ -69,6 +69,10 @@ package struct PutBeginRequest: FrameBody {
     }
     self.durability = durability
     codec = try PayloadCodec(from: &reader)
+    guard codec == .raw else {
+      throw FieldFault(
+        "codec", value: UInt64(codec.rawValue), limit: 0, "objects are stored as they are")
+    }
     try reader.takeZero(UInt16.self, "flags")
     recomputeMicroseconds = try reader.take("recomputeMicros")
     guard totalBytes > 0 else {

@@ -1,28 +1,99 @@
 package import KDNCore
 
-/// PUT_DATA: where the payload of its frame belongs.
+/// Where the bytes of a PUT_DATA are.
+package enum PutSource: Hashable, Sendable {
+  /// The frame's payload.
+  case inline
+  /// In the window that this connection opened.
+  case window(offset: Int, byteCount: Int)
+  /// In memory that the server reads over RDMA.
+  case remote(RemoteRegion)
+
+  /// The place alone, as in the frame's header.
+  package var place: PayloadPlace {
+    switch self {
+    case .inline: .inline
+    case .window: .sharedMemory
+    case .remote: .remote
+    }
+  }
+
+  /// How many bytes are there; nil if the frame's header says it.
+  package var byteCount: Int? {
+    switch self {
+    case .inline: nil
+    case .window(_, let byteCount): byteCount
+    case .remote(let region): region.byteCount
+    }
+  }
+
+  /// Takes what is left of a body; throws a fault that names `bodyLength`, `windowOffset`,
+  /// `byteCount`, `reserved` or `address`.
+  init(
+    _ place: PayloadPlace, from reader: inout ByteReader, limits: Limits
+  ) throws(FieldFault) {
+    switch place {
+    case .inline:
+      try reader.require(exactly: 0)
+      self = .inline
+    case .sharedMemory:
+      try reader.require(exactly: 16)
+      let offset = try reader.takeByteCount("windowOffset")
+      let byteCount = try reader.takeByteCount(
+        "byteCount", least: 1, limit: limits.maxFramePayloadBytes)
+      guard offset <= Int.max - byteCount else {
+        throw FieldFault(
+          "windowOffset", value: offset, limit: Int.max - byteCount, "ends too far out")
+      }
+      self = .window(offset: offset, byteCount: byteCount)
+    case .remote:
+      try reader.require(exactly: RemoteRegion.byteCount)
+      self = .remote(try RemoteRegion(from: &reader, least: 1, limit: limits.maxObjectBytes))
+    }
+  }
+
+  func write(to writer: inout ByteWriter) {
+    switch self {
+    case .inline: break
+    case .window(let offset, let byteCount):
+      writer.put(UInt64(offset))
+      writer.put(UInt64(byteCount))
+    case .remote(let region): region.write(to: &writer)
+    }
+  }
+}
+
+/// PUT_DATA: bytes of an object, and where in it they belong.
 package struct PutDataRequest: FrameBody {
   /// The request id of the transfer's PUT_BEGIN.
   package let transferID: UInt64
-  /// Position of the payload's first byte in the object.
+  /// Position of the first byte in the object.
   package let offset: UInt64
+  /// Where the bytes are.
+  package let source: PutSource
 
   /// Creates the body.
-  package init(transferID: UInt64, offset: UInt64) {
+  package init(transferID: UInt64, offset: UInt64, source: PutSource = .inline) {
     self.transferID = transferID
     self.offset = offset
+    self.source = source
   }
 
-  /// Decodes a whole body; throws a fault that names `bodyLength`.
-  package init(from reader: inout ByteReader) throws(FieldFault) {
-    try reader.require(exactly: 16)
+  /// Decodes a whole body of a frame with this place; throws a fault that names `bodyLength` or a
+  /// field of the source.
+  package init(
+    from reader: inout ByteReader, limits: Limits = Limits(), place: PayloadPlace = .inline
+  ) throws(FieldFault) {
+    try reader.require(atLeast: 16)
     transferID = try reader.take("transferID")
     offset = try reader.take("offset")
+    source = try PutSource(place, from: &reader, limits: limits)
   }
 
   package func write(to writer: inout ByteWriter) {
     writer.put(transferID)
     writer.put(offset)
+    source.write(to: &writer)
   }
 }
 

@@ -19,12 +19,17 @@ package enum Request: FrameBody {
   case purge(PurgeRequest)
   case stats
   case document(DocumentRequest)
+  case mapSlab(MapSlabRequest)
+  case openWindow(OpenWindowRequest)
+  case linkTicket(LinkTicketRequest)
+  case codecProfile(CodecProfileRequest)
 
-  /// Decodes the whole of `body` as a request of `operation`.
+  /// Decodes the whole of `body` as a request of `operation`; `place` is the frame's, and of use to
+  /// GET and PUT_DATA only.
   ///
   /// - Throws: a fault that names the field at fault; `op` for GOAWAY, which no client sends.
   package static func decode(
-    _ operation: Operation, body: ByteReader, limits: Limits
+    _ operation: Operation, body: ByteReader, limits: Limits, place: PayloadPlace = .inline
   ) throws(FieldFault) -> Request {
     var reader = body
     switch operation {
@@ -32,9 +37,10 @@ package enum Request: FrameBody {
     case .layout: return .layout(try LayoutRequest(from: &reader))
     case .match: return .match(try MatchRequest(from: &reader, limits: limits))
     case .exists: return .exists(try KeysRequest(from: &reader, limits: limits))
-    case .get: return .get(try GetRequest(from: &reader, limits: limits))
+    case .get: return .get(try GetRequest(from: &reader, limits: limits, place: place))
     case .putBegin: return .putBegin(try PutBeginRequest(from: &reader, limits: limits))
-    case .putData: return .putData(try PutDataRequest(from: &reader))
+    case .putData:
+      return .putData(try PutDataRequest(from: &reader, limits: limits, place: place))
     case .putCommit: return .putCommit(try PutCommitRequest(from: &reader))
     case .putAbort: return .putAbort(try PutAbortRequest(from: &reader))
     case .release: return .release(try ReleaseRequest(from: &reader))
@@ -47,6 +53,10 @@ package enum Request: FrameBody {
       _ = try EmptyBody(from: &reader)
       return .stats
     case .document: return .document(try DocumentRequest(from: &reader, limits: limits))
+    case .mapSlab: return .mapSlab(try MapSlabRequest(from: &reader))
+    case .openWindow: return .openWindow(try OpenWindowRequest(from: &reader))
+    case .linkTicket: return .linkTicket(try LinkTicketRequest(from: &reader))
+    case .codecProfile: return .codecProfile(try CodecProfileRequest(from: &reader))
     case .goAway:
       throw FieldFault("op", value: UInt64(operation.rawValue), limit: 0, "not for clients to send")
     }
@@ -72,6 +82,19 @@ package enum Request: FrameBody {
     case .purge: .purge
     case .stats: .stats
     case .document: .document
+    case .mapSlab: .mapSlab
+    case .openWindow: .openWindow
+    case .linkTicket: .linkTicket
+    case .codecProfile: .codecProfile
+    }
+  }
+
+  /// Where the payload is, or is wanted: what the frame's header says.
+  package var place: PayloadPlace {
+    switch self {
+    case .get(let body): body.place.kind
+    case .putData(let body): body.source.place
+    default: .inline
     }
   }
 
@@ -92,17 +115,22 @@ package enum Request: FrameBody {
     case .purge(let body): body.write(to: &writer)
     case .stats: break
     case .document(let body): body.write(to: &writer)
+    case .mapSlab(let body): body.write(to: &writer)
+    case .openWindow(let body): body.write(to: &writer)
+    case .linkTicket(let body): body.write(to: &writer)
+    case .codecProfile(let body): body.write(to: &writer)
     }
   }
 
   /// How many answers per key or item the response must hold: keys of EXISTS, PIN and UNPIN, items
-  /// of GET, hashes of MATCH; 0 where the response has none.
+  /// of GET, hashes of MATCH, 1 for the bytes of a profile; 0 where the response has none.
   package var answerCount: Int {
     switch self {
     case .match(let body): body.hashes.count
     case .get(let body): body.items.count
     case .exists(let body), .unpin(let body): body.keys.count
     case .pin(let body): body.keys.count
+    case .codecProfile(let body): body.bearsPayload ? 1 : 0
     default: 0
     }
   }

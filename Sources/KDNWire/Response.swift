@@ -18,14 +18,18 @@ package enum Response: FrameBody {
   case purge(PurgeResponse)
   case stats(StatsResponse)
   case document(DocumentResponse)
+  case mapSlab(MapSlabResponse)
+  case openWindow(OpenWindowResponse)
+  case linkTicket(LinkTicketResponse)
+  case codecProfile(CodecProfileResponse)
 
   /// Decodes the whole of `body` as the answer to an `operation` that asked for `count` answers
-  /// (see `Request.answerCount`).
+  /// (see `Request.answerCount`); `place` is where a GET wanted its bytes.
   ///
   /// - Throws: a fault that names the field at fault; `op` for PUT_DATA and GOAWAY, which are not
   ///   answers.
   package static func decode(
-    _ operation: Operation, body: ByteReader, count: Int
+    _ operation: Operation, body: ByteReader, count: Int, place: PayloadPlace = .inline
   ) throws(FieldFault) -> Response {
     var reader = body
     switch operation {
@@ -36,7 +40,7 @@ package enum Response: FrameBody {
       try check(match, count: count)
       return .match(match)
     case .exists: return .exists(try ExistsResponse(from: &reader, count: count))
-    case .get: return .get(try GetResponse(from: &reader, count: count))
+    case .get: return .get(try GetResponse(from: &reader, count: count, place: place))
     case .putBegin: return .putBegin(try PutBeginResponse(from: &reader))
     case .putCommit: return .putCommit(try PutCommitResponse(from: &reader))
     case .putAbort:
@@ -52,6 +56,11 @@ package enum Response: FrameBody {
     case .purge: return .purge(try PurgeResponse(from: &reader))
     case .stats: return .stats(try StatsResponse(from: &reader))
     case .document: return .document(try DocumentResponse(from: &reader))
+    case .mapSlab: return .mapSlab(try MapSlabResponse(from: &reader))
+    case .openWindow: return .openWindow(try OpenWindowResponse(from: &reader))
+    case .linkTicket: return .linkTicket(try LinkTicketResponse(from: &reader))
+    case .codecProfile:
+      return .codecProfile(try CodecProfileResponse(from: &reader, count: count))
     case .putData, .goAway:
       throw FieldFault("op", value: UInt64(operation.rawValue), limit: 0, "never an answer")
     }
@@ -85,6 +94,10 @@ package enum Response: FrameBody {
     case .purge(let body): body.write(to: &writer)
     case .stats(let body): body.write(to: &writer)
     case .document(let body): body.write(to: &writer)
+    case .mapSlab(let body): body.write(to: &writer)
+    case .openWindow(let body): body.write(to: &writer)
+    case .linkTicket(let body): body.write(to: &writer)
+    case .codecProfile(let body): body.write(to: &writer)
     }
   }
 
@@ -107,6 +120,15 @@ package enum Response: FrameBody {
     case .purge: .purge
     case .stats: .stats
     case .document: .document
+    case .mapSlab: .mapSlab
+    case .openWindow: .openWindow
+    case .linkTicket: .linkTicket
+    case .codecProfile: .codecProfile
     }
+  }
+
+  /// Where the payload is: what the frame's header says.
+  package var place: PayloadPlace {
+    if case .get(let body) = self { body.place } else { .inline }
   }
 }

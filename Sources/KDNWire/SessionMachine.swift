@@ -11,7 +11,8 @@ package struct SessionMachine: ~Copyable {
     case hello(HelloRequest, requestID: UInt64)
     /// Carry out a request, answer it before `deadline`, then call `answered`.
     case execute(Request, requestID: UInt64, deadline: Instant)
-    /// Give the frame's payload to a transfer; skip it if the transfer is unknown or failed.
+    /// Give bytes to a transfer, the frame's payload or those in another place that the body names,
+    /// `payloadLength` in all; skip them if the transfer is unknown or failed.
     case data(PutDataRequest, payloadLength: Int)
     /// Answer with an error and skip the frame's payload; `answered` must not be called.
     case refuse(requestID: UInt64, op: UInt8, Status, FieldFault?)
@@ -31,6 +32,8 @@ package struct SessionMachine: ~Copyable {
 
   /// Limits of the connection; the session may change them when HELLO is answered.
   package private(set) var limits: Limits
+  /// Where payload may be on this connection.
+  package private(set) var places: Set<PayloadPlace> = [.inline]
   private var state = State.handshake
   private var inFlight: Set<UInt64> = []
   private var transfers: [UInt64: Int] = [:]
@@ -72,14 +75,16 @@ package struct SessionMachine: ~Copyable {
     }
     // PUT_DATA is never answered: what is wrong with it shows at COMMIT.
     let silent = operation == .putData
-    if let (status, fault) = Self.fault(in: header, operation, intact: intact) {
+    let place = PayloadPlace(rawValue: header.place) ?? .inline
+    if let (status, fault) = fault(in: header, operation, intact: intact) {
       return silent ? .skip : refuse(header, status, fault)
     }
     if let (status, fault) = refusalBySequence(header, operation) {
       return silent ? .skip : refuse(header, status, fault)
     }
     do {
-      let request = try Request.decode(operation, body: body, limits: limits)
+      let request = try Request.decode(
+        operation, body: body, limits: limits, place: place)
       lastActiveAt = max(lastActiveAt, now)
       return accept(request, header, now: now)
     } catch {
@@ -94,10 +99,12 @@ package struct SessionMachine: ~Copyable {
     return .goAway(.badRequest, fault.fault)
   }
 
-  /// HELLO was granted, with `limits` for this connection; the session sends the answer.
-  package mutating func welcomed(limits: Limits) {
+  /// HELLO was granted, with `limits` for this connection and payload in these places, inline
+  /// always; the session sends the answer.
+  package mutating func welcomed(limits: Limits, places: Set<PayloadPlace> = [.inline]) {
     guard state == .greeting else { return }
     self.limits = limits
+    self.places = places.union([.inline])
     state = .ready
   }
 
@@ -181,7 +188,7 @@ package struct SessionMachine: ~Copyable {
       state = .greeting
       return .hello(hello, requestID: header.requestID)
     case .putData(let data):
-      return .data(data, payloadLength: header.payloadLength)
+      return .data(data, payloadLength: data.source.byteCount ?? header.payloadLength)
     default:
       inFlight.insert(header.requestID)
       let milliseconds =
@@ -200,43 +207,6 @@ package struct SessionMachine: ~Copyable {
 
   private func refuse(_ header: FrameHeader, _ status: Status, _ fault: FieldFault) -> Action {
     .refuse(requestID: header.requestID, op: header.op, status, fault)
-  }
-
-  private static func fault(
-    in header: FrameHeader, _ operation: Operation, intact: Bool
-  ) -> (Status, FieldFault)? {
-    func refusal(
-      _ field: String, _ value: UInt64, _ limit: UInt64, _ problem: String
-    ) -> (Status, FieldFault) {
-      let fault = FieldFault(field, value: value, limit: limit, problem)
-      return (Status(refusing: fault), fault)
-    }
-    let flags = UInt64(header.flags.rawValue)
-    guard header.flags.isSubset(of: .optional) else {
-      return refusal("flags", flags, UInt64(FrameFlags.optional.rawValue), "not for requests")
-    }
-    guard header.reserved == 0 else {
-      return refusal("reserved", header.reserved, 0, "reserved bytes must be zero")
-    }
-    guard header.requestID != 0 else {
-      return refusal("requestID", 0, 1, "0 is for frames that the server starts")
-    }
-    guard header.status == 0 else {
-      return refusal("status", UInt64(header.status), 0, "requests have none")
-    }
-    guard header.place == 0 else {
-      return refusal("place", UInt64(header.place), 0, "only inline payload is offered")
-    }
-    guard header.payloadLength == 0 || operation == .putData else {
-      return refusal(
-        "payloadLength", UInt64(header.payloadLength), 0, "this operation has no payload")
-    }
-    guard intact else {
-      let fault = FieldFault(
-        "bodyChecksum", value: header.bodyChecksum, limit: 0, "is not the body's checksum")
-      return (.checksumMismatch, fault)
-    }
-    return nil
   }
 
   private func refusalBySequence(
@@ -262,6 +232,10 @@ package struct SessionMachine: ~Copyable {
     case .ready where operation == .putData: return nil
     case .ready: break
     }
+    guard !operation.isOfSharedMemory || places.contains(.sharedMemory) else {
+      let place = UInt64(PayloadPlace.sharedMemory.rawValue)
+      return refusal(.unsupported, "place", place, 0, "not for this connection")
+    }
     let id = header.requestID
     guard !inFlight.contains(id), operation != .putBegin || transfers[id] == nil else {
       return refusal(.outOfSequence, "requestID", id, 0, "is in use")
@@ -283,4 +257,6 @@ package struct SessionMachine: ~Copyable {
 extension Operation {
   /// Whether the operation ends a transfer that PUT_BEGIN opened.
   fileprivate var endsTransfer: Bool { self == .putCommit || self == .putAbort }
+  /// Whether the operation hands out shared memory.
+  fileprivate var isOfSharedMemory: Bool { self == .mapSlab || self == .openWindow }
 }

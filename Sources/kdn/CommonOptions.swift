@@ -9,9 +9,19 @@ internal import KDNWire
 struct CommonOptions: ParsableArguments {
   @Option(
     help: """
-      HOST:PORT, tls://HOST:PORT or unix:///PATH; else from KDN_ADDRESS, else 127.0.0.1:9440.
+      HOST:PORT, tls://HOST:PORT, unix:///PATH or rdma://HOST:PORT; else from KDN_ADDRESS, else \
+      127.0.0.1:9440.
       """)
   var address: String?
+  @Option(
+    help: """
+      How bytes are moved: auto (the best that is there), tcp, unix, shm or rdma; else from \
+      KDN_LINK, else auto. info tells which it became, and why. bench takes several, with commas \
+      between.
+      """)
+  var link: LinkArguments?
+  @Flag(help: "A token may go unencrypted over RDMA, to rdma://HOST:PORT.")
+  var rdmaTrusted = false
   @Option(help: "The namespace; else from KDN_NAMESPACE, else default.")
   var namespace: String?
   @Option(help: "File that holds the token; else it is taken from KDN_TOKEN.")
@@ -33,29 +43,52 @@ struct CommonOptions: ParsableArguments {
   @Flag(help: "Write JSON.")
   var json = false
 
-  /// Connects and greets the daemon.
+  /// Connects and greets the daemon, on the link asked for.
   func connect() throws -> Connection {
+    let links = try linkArguments() ?? LinkArguments(choices: [.auto])
+    guard links.choices.count == 1 else { throw ValidationError("--link takes one link here") }
+    return try connect(on: links.choices[0])
+  }
+
+  /// Connects on a link and greets the daemon.
+  func connect(on link: LinkChoice) throws -> Connection {
+    try connect(to: try serverAddress(), on: link, tls: try tlsOptions())
+  }
+
+  /// Connects to `address` on a link and greets the daemon there.
+  func connect(
+    to address: ServerAddress, on link: LinkChoice, tls: TLSClientOptions?
+  ) throws -> Connection {
+    try Connection.open(
+      address, namespace: NamespaceName(setting(namespace, "KDN_NAMESPACE") ?? "default"),
+      token: token(), agent: "kdn/\(KDNCommand.version)", link: link, trustsRDMA: rdmaTrusted,
+      tls: tls)
+  }
+
+  /// The links asked for by the option or by KDN_LINK, nil if none was.
+  func linkArguments() throws -> LinkArguments? {
+    if let link { return link }
+    guard let text = setting(nil, "KDN_LINK") else { return nil }
+    guard let links = LinkArguments(argument: text) else {
+      throw ValidationError("KDN_LINK is '\(text)', not auto, tcp, unix, shm or rdma")
+    }
+    return links
+  }
+
+  private func tlsOptions() throws -> TLSClientOptions? {
     let address = try serverAddress()
     guard address.usesTLS || tls else {
       guard ca == nil, cert == nil, certificateKey == nil else {
         throw ValidationError("--ca, --cert and --key need --tls or an address with tls://")
       }
-      return try connect(to: address.endpoint, tls: nil)
+      return nil
     }
-    guard case .tcp = address.endpoint else {
+    guard case .tcp = address.endpoint, !address.usesRDMA else {
       throw ValidationError("--tls is for HOST:PORT, not for '\(address)'")
     }
-    let options = TLSClientOptions(
+    return TLSClientOptions(
       authoritiesPath: setting(ca, "KDN_TLS_CA"), certificatePath: setting(cert, "KDN_TLS_CERT"),
       keyPath: setting(certificateKey, "KDN_TLS_KEY"))
-    return try connect(to: address.endpoint, tls: options)
-  }
-
-  /// Connects to `endpoint` and greets the daemon there.
-  func connect(to endpoint: Endpoint, tls: TLSClientOptions?) throws -> Connection {
-    try Connection(
-      endpoint, namespace: NamespaceName(setting(namespace, "KDN_NAMESPACE") ?? "default"),
-      token: token(), agent: "kdn/\(KDNCommand.version)", tls: tls)
   }
 
   /// Connects and gives the verbs.

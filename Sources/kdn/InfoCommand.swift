@@ -1,16 +1,19 @@
 internal import ArgumentParser
+internal import KDNClient
 internal import KDNCore
 internal import KDNWire
 
-/// `kdn info`: what the daemon says of itself in HELLO.
+/// `kdn info`: what the daemon says of itself in HELLO, and how it was reached.
 struct InfoCommand: DaemonCommand {
   static let configuration = CommandConfiguration(
-    commandName: "info", abstract: "Shows what the daemon is and grants.")
+    commandName: "info",
+    abstract: "Shows what the daemon is and grants, the link, and why that one.")
 
   @OptionGroup var common: CommonOptions
 
   func answer() throws -> Bool {
-    let facts = Facts(try common.connect().hello)
+    let connection = try common.connect()
+    let facts = Facts(connection.hello, connection.link)
     if common.json {
       try Output.line(facts)
     } else {
@@ -24,10 +27,13 @@ struct InfoCommand: DaemonCommand {
     let serverID: String
     let protocolVersion: UInt16
     let links: [String]
+    let link: String
+    let linkAddress: String
+    let linkReason: String
     let namespaceGeneration: UInt64
     let limits: [String: Int]
 
-    init(_ hello: HelloResponse) {
+    init(_ hello: HelloResponse, _ link: ClientLink) {
       server = hello.server
       serverID = hexadecimal(hello.serverID)
       protocolVersion = hello.version
@@ -35,6 +41,9 @@ struct InfoCommand: DaemonCommand {
         (.tcp, "tcp"), (.unix, "unix"), (.sharedMemory, "shared_memory"), (.rdma, "rdma"),
       ]
       links = names.filter { hello.links.contains($0.0) }.map(\.1)
+      self.link = link.kind.rawValue
+      linkAddress = link.address
+      linkReason = link.reason
       namespaceGeneration = hello.namespaceGeneration
       let limits = hello.limits
       self.limits = [
@@ -54,7 +63,8 @@ struct InfoCommand: DaemonCommand {
     var rows: [(String, String)] {
       let first = [
         ("server", server), ("server_id", serverID), ("protocol", "KDNP/\(protocolVersion)"),
-        ("links", links.joined(separator: " ")),
+        ("links", links.joined(separator: " ")), ("link", "\(link) at \(linkAddress)"),
+        ("link_reason", linkReason),
         ("namespace_generation", "\(namespaceGeneration)"),
       ]
       return first + limits.sorted { $0.key < $1.key }.map { ($0.key, "\($0.value)") }

@@ -19,9 +19,10 @@ struct KDNCommand: ParsableCommand {
       PingCommand.self, InfoCommand.self, StatsCommand.self, PutCommand.self, GetCommand.self,
       ExistsCommand.self, MatchCommand.self, PinCommand.self, PurgeCommand.self,
       TopCommand.self, DoctorCommand.self, ConfigCommand.self, SlowlogCommand.self,
-      ObjectsCommand.self, DocumentsCommand.self, NamespaceCommand.self, ReloadCommand.self,
-      LogLevelCommand.self, DrainCommand.self, FsckCommand.self, DumpCommand.self,
-      BenchCommand.self, CeilingPeer.self,
+      ObjectsCommand.self, DocumentsCommand.self, NamespaceCommand.self, RecodeCommand.self,
+      ReloadCommand.self, LogLevelCommand.self, DrainCommand.self, FsckCommand.self,
+      DumpCommand.self,
+      ProfileCommand.self, CodecCommand.self, BenchCommand.self, CeilingPeer.self,
     ])
 }
 

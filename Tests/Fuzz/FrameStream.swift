@@ -39,7 +39,9 @@ private func sealed(_ stream: [UInt8]) -> [UInt8] {
   return bytes
 }
 
-private func feed(_ stream: [UInt8], step: Int, answering: Bool) -> Seen {
+private func feed(
+  _ stream: [UInt8], step: Int, answering: Bool, places: Set<PayloadPlace>
+) -> Seen {
   var seen = Seen()
   var decoder = FrameDecoder(maxBodyBytes: 4096, maxFramePayloadBytes: 1024)
   let now = Instant(nanoseconds: 1)
@@ -66,7 +68,8 @@ private func feed(_ stream: [UInt8], step: Int, answering: Bool) -> Seen {
         let action = machine.receive(
           header, body: decoder.body, intact: decoder.bodyIsIntact, now: now)
         seen.actions.append(action)
-        follow(action, &machine, answering: answering, now: now)
+        check(action, header, places)
+        follow(action, &machine, places, answering: answering, now: now)
       }
     } catch {
       seen.fault = error
@@ -78,11 +81,30 @@ private func feed(_ stream: [UInt8], step: Int, answering: Bool) -> Seen {
   return seen
 }
 
+/// What is executed has its payload in a place that was granted, and none of it elsewhere.
+private func check(
+  _ action: SessionMachine.Action, _ header: FrameHeader, _ places: Set<PayloadPlace>
+) {
+  let asked: Request
+  switch action {
+  case .execute(let request, _, _): asked = request
+  case .data(let data, let payloadLength):
+    asked = .putData(data)
+    precondition(payloadLength == data.source.byteCount ?? header.payloadLength)
+  case .hello, .refuse, .skip, .goAway: return
+  }
+  precondition(asked.place == .inline || places.contains(asked.place))
+  precondition(asked.place == .inline || header.payloadLength == 0)
+  let handsOut = asked.operation == .mapSlab || asked.operation == .openWindow
+  precondition(!handsOut || places.contains(.sharedMemory))
+}
+
 private func follow(
-  _ action: SessionMachine.Action, _ machine: inout SessionMachine, answering: Bool, now: Instant
+  _ action: SessionMachine.Action, _ machine: inout SessionMachine, _ places: Set<PayloadPlace>,
+  answering: Bool, now: Instant
 ) {
   switch action {
-  case .hello: machine.welcomed(limits: machine.limits)
+  case .hello: machine.welcomed(limits: machine.limits, places: places)
   case .execute(let request, let id, let deadline):
     precondition(deadline > now, "a deadline lies ahead")
     if case .putBegin(let begin) = request {
@@ -102,8 +124,14 @@ public func fuzz(_ data: UnsafePointer<UInt8>?, _ size: Int) -> CInt {
   var input = FuzzInput(data, size)
   let choice = input.byte()
   let stream = choice & 1 == 0 ? sealed(input.rest()) : input.rest()
-  let whole = feed(stream, step: max(1, stream.count), answering: choice & 2 == 0)
-  let dripped = feed(stream, step: 1 + Int(choice >> 2), answering: choice & 2 == 0)
+  let answering = choice & 2 == 0
+  var places: Set<PayloadPlace> = []
+  if choice & 4 == 0 { places.insert(.sharedMemory) }
+  if choice & 8 == 0 { places.insert(.remote) }
+  let whole = feed(
+    stream, step: max(1, stream.count), answering: answering, places: places)
+  let dripped = feed(
+    stream, step: 1 + Int(choice >> 4), answering: answering, places: places)
   precondition(whole == dripped, "pieces do not change what is seen")
   return 0
 }

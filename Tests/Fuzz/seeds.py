@@ -16,10 +16,11 @@ def corpus(root, target, rows):
 
 
 def control(row):
-    """(op, flags, status, body, payload length) of a frame of the vectors."""
+    """(op, flags, status, place, body, payload length) of a frame of the vectors."""
     raw = bytes.fromhex(row["hex"])
     body_length, status = struct.unpack_from("<IH", raw, 16)
-    return raw[5], raw[6], status, raw[64:64 + body_length], len(raw) - 64 - body_length
+    body = raw[64:64 + body_length]
+    return raw[5], raw[6], status, raw[22], body, len(raw) - 64 - body_length
 
 
 DISK_SECTIONS = ("superblocks", "journalHeaders", "segmentHeaders", "segmentTrailers",
@@ -78,6 +79,44 @@ def resp_seeds():
         b"\x1d" + quoted]
 
 
+# The target's requests, in the order of their numbers from 1 on; behind them the GETs elsewhere.
+ASKED = (1, 2, 3, 4, 5, 6, 8, 9, 10, 11, 12, 13, 14, 15, 16, 32, 36, 37, 38, 39)
+
+
+def answer_seeds(frames):
+    """Each answer under the number of its request, for several counts of answers."""
+    rows = [control(row) for row in frames["frames"] if row["fields"]["flags"] & 1]
+    ops = {row["fields"]["op"]: bytes.fromhex(row["hex"])[5] for row in frames["frames"]}
+    rows += [(ops[row["op"]], 1, 0, row["place"], bytes.fromhex(row["hex"]), 0)
+             for row in frames["answerFaults"]]
+    seeds = []
+    for op, flags, status, place, body, payload in rows:
+        number = 0 if op == 17 else ASKED.index(op) + 1
+        if place:
+            number = len(ASKED) + place
+        record = struct.pack("<BBBBBHH", op, number, flags, status, place, payload, len(body))
+        for count in (0, 1, 2, 3, 4, 9, 17):
+            seeds.append(bytes([1 if op == 1 else 0, count]) + record + body)
+    return seeds
+
+
+def codec_seeds(root, vectors):
+    """Objects under their class with the number of their profile, and the profiles."""
+    profiles = sorted(vectors["profiles"], key=lambda row: row["hash"])
+    folder = root / "profiles"
+    folder.mkdir(parents=True, exist_ok=True)
+    for row in profiles:
+        (folder / row["hash"]).write_bytes(bytes.fromhex(row["hex"]))
+    corpus(root, "CodecProfiles", [b"\0" + bytes.fromhex(row["hex"]) for row in profiles])
+    hashes = [row["hash"] for row in profiles]
+    for codec in ("exact", "high", "balanced", "small", "archive", "zstd", "lz4"):
+        name = "Codec" + ("LZ4" if codec == "lz4" else codec.capitalize())
+        corpus(root, name, [
+            bytes([0, hashes.index(row["profile"]) if row["profile"] else 0])
+            + bytes.fromhex(row["hex"])
+            for row in vectors["objects"] if row["class"] == codec])
+
+
 def main():
     root = pathlib.Path(sys.argv[1])
     frames = json.loads((VECTORS / "frames.json").read_text())
@@ -86,29 +125,24 @@ def main():
     hello = bytes.fromhex(frames["frames"][0]["hex"])
     requests = [row for row in frames["frames"] if not row["fields"]["flags"] & 1]
     streams = [b"\0" + hello + bytes.fromhex(row["hex"]) for row in rows]
+    # Neither place granted; then all requests, small pieces, where both are.
+    streams += [b"\x0c" + stream[1:] for stream in streams]
     streams.append(b"\x41" + b"".join(bytes.fromhex(row["hex"]) for row in requests))
     corpus(root, "FrameStream", streams)
 
     parsed = [control(row) for row in rows if not row.get("framing")]
     corpus(root, "RequestBodies", [
-        bytes([op]) + body for op, flags, _, body, _ in parsed if not flags & 1])
+        bytes([op, place % 3]) + body for op, flags, _, place, body, _ in parsed
+        if not flags & 1])
 
-    answers = []
-    for op, flags, status, body, payload in (control(row) for row in frames["frames"]):
-        if not flags & 1:
-            continue
-        # HELLO has id 1; the requests behind it are numbered in the order of their operations.
-        number = 0 if op == 17 else op if op < 7 else op - 1
-        record = struct.pack("<BBBBHH", op, number, flags, status, payload, len(body)) + body
-        for count in (0, 1, 2, 3, 4, 9, 17):
-            answers.append(bytes([1 if op == 1 else 0, count]) + record)
-    corpus(root, "ResponseBodies", answers)
+    corpus(root, "ResponseBodies", answer_seeds(frames))
 
     part = struct.pack("<HHBBB", 0, 4, 0, 1, 3)
     corpus(root, "Layouts", [
         part + bytes.fromhex(row["hex"]) for row in layouts["layouts"] + layouts["invalidLayouts"]])
 
     corpus(root, "RESPStream", resp_seeds())
+    codec_seeds(root, json.loads((VECTORS / "codecs.json").read_text()))
     corpus(root, "DiskFormats", disk_seeds(json.loads((VECTORS / "disk.json").read_text())))
 
 

@@ -1,6 +1,7 @@
 """A client process that gets into the middle of something, says so, and waits to be killed.
 
-usage: doomed_client.py ROLE HOST:PORT HEX     HEX: the name of the object, in hexadecimal
+usage: doomed_client.py ROLE ADDRESS HEX     HEX: the name of the object, in hexadecimal;
+                                             ADDRESS: HOST:PORT, for `sharing` a socket's path
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import sys
 
 from kdn import AttentionGroup, Client, Key, Layout, Put, chain_root, chunk_hashes
 from raw_connection import RawConnection
+from shared_memory_client import SharedMemoryClient
 
 OBJECT_BYTES = 24 << 20
 SENT_BYTES = 3 << 20
@@ -57,7 +59,27 @@ def reading(address: str, name: bytes) -> object:
     return connection
 
 
-ROLES = {"putting": putting, "leasing": leasing, "waiting": waiting, "reading": reading}
+def sharing(address: str, name: bytes) -> object:
+    """Has leased an object in place and mapped its slab, filled a part of a transfer from its
+    window, and not read a part of what it asked for."""
+    client = SharedMemoryClient(address).hello()
+    key = Key.opaque(name)
+    leases = [client.lease(key, LEASE_MS)[1] for _ in range(10)]
+    mapped = client.map_slab(leases[0].hits[0].slab_id)
+    window = client.open_window(SENT_BYTES)
+    window[1][:] = bytes(len(window[1]))
+    transfer = client.begin_put(Key.opaque(name + b" never"), OBJECT_BYTES)
+    client.data_from_window(transfer, 0, 0, len(window[1]))
+    client.synchronise()
+    for _ in range(10):
+        client.send_get(client.next_id(), key)
+    return client, leases, mapped, window
+
+
+ROLES = {
+    "putting": putting, "leasing": leasing, "waiting": waiting, "reading": reading,
+    "sharing": sharing,
+}
 
 
 if __name__ == "__main__":

@@ -114,7 +114,8 @@ def test_no_token_can_be_an_argument(node):
 
     tokens = {name for name in names(json.loads(done.stdout)["command"]) if "token" in name[0]}
     assert {name for name, _ in tokens} == {
-        "token-file", "admin-token-file", "token-output", "tokens-file", "chunk-tokens"
+        "token-file", "admin-token-file", "token-output", "tokens-file",
+        "chunk-tokens", "tokens", "first-token",  # of a text
     }
     assert node.run("reload", "--admin-token", TOKEN).returncode == USAGE
     assert node.run("info", "--token", "x").returncode == USAGE

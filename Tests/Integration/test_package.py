@@ -28,6 +28,9 @@ disk_segment: 4MiB
 FILES = {
     "/usr/bin/kdnd": 0o755,
     "/usr/bin/kdn": 0o755,
+    "/usr/lib/kdn/libkdn.so.1": 0o644,
+    "/usr/lib/kdn/libkdnkernels.so.1": 0o644,
+    "/usr/include/kdn.h": 0o644,
     "/lib/systemd/system/kdnd.service": 0o644,
     "/lib/systemd/system/kdnd.socket": 0o644,
     "/lib/systemd/system/kdnd-unix.socket": 0o644,
@@ -195,11 +198,11 @@ def test_the_files_are_there_with_their_modes(installed):
 
 
 def test_the_programs_need_no_swift_and_carry_no_symbols(installed):
-    for program in ("kdnd", "kdn"):
-        needed = installed.check("ldd", f"/usr/bin/{program}")
+    for program in ("/usr/bin/kdnd", "/usr/bin/kdn", "/usr/lib/kdn/libkdn.so.1"):
+        needed = installed.check("ldd", program)
         assert "swift" not in needed and "not found" not in needed
         sections = subprocess.run(
-            ["readelf", "--sections", "--wide", str(installed.path_of(f"/usr/bin/{program}"))],
+            ["readelf", "--sections", "--wide", str(installed.path_of(program))],
             capture_output=True, text=True, check=True,
         ).stdout
         assert ".symtab" not in sections and ".debug_info" not in sections

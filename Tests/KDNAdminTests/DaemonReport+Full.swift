@@ -30,8 +30,12 @@ extension DaemonReport {
       links: [
         LinkReport(
           kind: "tcp", endpoints: ["127.0.0.1:9440"], open: 501, acceptedTotal: 502,
-          receivedBytesTotal: 503, sentBytesTotal: 504, handshakeFailuresTotal: 0)
+          receivedBytesTotal: 503, sentBytesTotal: 504, copiedBytesTotal: 505,
+          hashedBytesTotal: 506, handshakeFailuresTotal: 0)
       ],
+      sharedMemory: SharedMemoryReport(
+        offered: true, leases: 511, leasedBytes: 512, windows: 513, windowBytes: 514,
+        windowBytesMax: 515, strandedBytes: 516, refusedTotal: 517, connections: []),
       operations: [
         OperationReport(
           name: "GET", requestsTotal: 601, errorsTotal: ["not_found": 2, "busy": 1],
@@ -49,6 +53,20 @@ extension DaemonReport {
         .full("beta", limits: .none),
       ],
       codecs: [CodecReport(name: "raw", objects: 901, bytes: 902, rawBytes: 903)],
+      diskCodecs: [CodecReport(name: "small", objects: 904, bytes: 905, rawBytes: 906)],
+      coding: CodingReport(
+        encodedTotal: 911, encodedRawBytesTotal: 912, encodedBytesTotal: 913,
+        encodeSecondsTotal: 9.5, declinedTotal: 914, failedTotal: 915, withoutRoomTotal: 916,
+        overflowsTotal: 917, replacedTotal: 918, rewrittenTotal: 919, rewritesRefusedTotal: 920,
+        recodedTotal: 928, recodesDeclinedTotal: 929, decodedTotal: 921, decodedBytesTotal: 922,
+        decodesJoinedTotal: 923, decodesFailedTotal: 924, recodings: 930, queued: 925,
+        encoding: 926, decoding: 927, profilesInUse: 941, profilesLoaded: 942, profileBytes: 943,
+        profilesLostTotal: 944),
+      delivery: DeliveryReport(
+        codecs: [
+          .init(name: "raw", itemsTotal: 931, sentBytesTotal: 932, rawBytesTotal: 932),
+          .init(name: "small", itemsTotal: 933, sentBytesTotal: 934, rawBytesTotal: 935),
+        ], adaptedTotal: 936, recomputeTotal: 937, inexactTotal: 938),
       reload: ReloadState(
         lastSucceeded: false, lastUnixMilliseconds: 1_700_000_001_000, succeededTotal: 1,
         failedTotal: 2, lastFault: "tcp: cannot change"),

@@ -24,6 +24,15 @@ private let layout = String(repeating: "b", count: 32)
       "POST", "/pin", #"{"namespace":"a","hashes":["\#(hash)"],"ttl_milliseconds":5}"#, 200,
       "pin 1 5 root@127.0.0.1"
     ),
+    (
+      "POST", "/recode", #"{"namespace":"a","codec":"exact","all":true,"tiers":["ram"]}"#, 202,
+      #"recode a exact ["ram"] root@127.0.0.1"#
+    ),
+    (
+      "POST", "/recode", #"{"namespace":"a","codec":"raw","hashes":["\#(hash)"]}"#, 202,
+      "recode a raw [] root@127.0.0.1"
+    ),
+    ("POST", "/recode/cancel", #"{"namespace":"a"}"#, 200, "cancel a root@127.0.0.1"),
     ("POST", "/loglevel", #"{"level":"debug"}"#, 200, "loglevel debug root@127.0.0.1"),
   ])
   func anOrderReachesTheDaemonInTheNameOfItsAdministrator(
@@ -84,6 +93,15 @@ private let layout = String(repeating: "b", count: 32)
     ("/purge", #"{"all":true}"#, "namespace"),
     ("/purge", #"{"namespace":5,"all":true}"#, "namespace"),
     ("/purge", #"[]"#, ""), ("/purge", "null", ""), ("/purge", "{", ""), ("/purge", "\u{0}", ""),
+    ("/recode", #"{"namespace":"a","codec":"exact"}"#, "all"),
+    ("/recode", #"{"namespace":"a","codec":"exact","all":true,"document":"d"}"#, "all"),
+    ("/recode", #"{"namespace":"a","all":true}"#, "codec"),
+    ("/recode", #"{"namespace":"a","codec":"exact","document":""}"#, "document"),
+    ("/recode", #"{"namespace":"a","codec":"exact","layouts":["00"]}"#, "layouts"),
+    ("/recode", #"{"namespace":"a","codec":"exact","all":true,"tiers":["tape"]}"#, "tiers"),
+    ("/recode", #"{"namespace":"a","codec":"exact","all":true,"tiers":[]}"#, "tiers"),
+    ("/recode", #"{"namespace":"a","codec":"exact","all":true,"wait":true}"#, "wait"),
+    ("/recode/cancel", #"{"namespace":"a b"}"#, "namespace"),
     ("/reload", #"{"now":true}"#, "now"), ("/drain", "[]", ""),
     ("/pin", #"{"namespace":"a","hashes":["\#(hash)"],"ttl_milliseconds":-1}"#, "ttl_milliseconds"),
     ("/loglevel", "{}", "level"),

@@ -83,6 +83,28 @@ final class ScriptedControl: DaemonControl {
     ]
   }
 
+  func recodings() -> [RecodeReport] { [recodeJob] }
+
+  private var recodeJob: RecodeReport {
+    RecodeReport(
+      id: 3, namespace: "alpha", codec: "exact", scope: "all", tiers: ["ram", "disk"],
+      dryRun: false, administrator: "root", startedUnixMilliseconds: 5)
+  }
+
+  func recode(
+    _ order: RecodeOrder, by who: AdministratorName
+  ) async throws(ControlFault) -> RecodeReport {
+    try note("recode \(order.namespace) \(order.codec) \(order.tiers ?? [])", by: who)
+    return recodeJob
+  }
+
+  func cancelRecode(
+    of namespace: String, by who: AdministratorName
+  ) throws(ControlFault) -> RecodeReport {
+    try note("cancel \(namespace)", by: who)
+    return recodeJob
+  }
+
   func events(after serial: UInt64, limit: Int) -> [DaemonEvent] {
     Array(now.events.filter { $0.serial > serial }.prefix(limit))
   }

@@ -154,7 +154,7 @@ struct GetTests {
       connection, capacities: [30], selection: .ranges([10..<20, 50..<70])
     ).results
     let wrong = try get(connection, capacities: [31], selection: .ranges([10..<41])).results
-    #expect(right == [.hit(bytes: 30, objectChecksum: Checksum(5))])
+    #expect(right == [.hit(bytes: 30, objectBytes: 100, objectChecksum: Checksum(5))])
     #expect(wrong == [.miss(.corrupt)])
   }
 

@@ -13,6 +13,8 @@ final class ScriptedServer: Sendable {
   /// The client's end, for `Connection(owning:)`.
   let clientEnd: Int32
   private let serverEnd: Int32
+  /// The kernel's number of the server's end.
+  var serverNumber: Int32 { serverEnd }
 
   init() {
     var ends: [Int32] = [0, 0]
@@ -153,6 +155,13 @@ func pattern(_ count: Int, seed: UInt64 = 1) -> [UInt8] {
     state ^= state >> 7
     state ^= state << 17
     return UInt8(truncatingIfNeeded: state)
+  }
+}
+
+extension GetResult {
+  /// A hit on a whole object.
+  static func hit(bytes: Int, objectChecksum: Checksum) -> GetResult {
+    .hit(bytes: bytes, objectBytes: bytes, objectChecksum: objectChecksum)
   }
 }
 

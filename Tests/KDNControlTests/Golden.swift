@@ -10,6 +10,33 @@ enum Golden {
           "raw_bytes": 16
         }
       ],
+      "coding": {
+        "declined_total": 167,
+        "decoded_bytes_total": 175,
+        "decoded_total": 174,
+        "decodes_failed_total": 177,
+        "decodes_joined_total": 176,
+        "decoding": 180,
+        "encode_seconds_total": 1.5,
+        "encoded_bytes_total": 166,
+        "encoded_raw_bytes_total": 165,
+        "encoded_total": 164,
+        "encoding": 179,
+        "failed_total": 168,
+        "overflows_total": 170,
+        "profile_bytes": 186,
+        "profiles_in_use": 184,
+        "profiles_loaded": 185,
+        "profiles_lost_total": 187,
+        "queued": 178,
+        "recoded_total": 181,
+        "recodes_declined_total": 182,
+        "recodings": 183,
+        "replaced_total": 171,
+        "rewrites_refused_total": 173,
+        "rewritten_total": 172,
+        "without_room_total": 169
+      },
       "connections": {
         "accepted_total": 94,
         "errors_total": 100,
@@ -23,6 +50,19 @@ enum Golden {
         "timed_out_total": 96,
         "unauthorised_total": 98,
         "waiting_gets": 104
+      },
+      "delivery": {
+        "adapted_total": 158,
+        "codecs": [
+          {
+            "items_total": 155,
+            "name": "small",
+            "raw_bytes_total": 157,
+            "sent_bytes_total": 156
+          }
+        ],
+        "inexact_total": 160,
+        "recompute_total": 159
       },
       "disk": {
         "bytes": 58,
@@ -66,6 +106,14 @@ enum Golden {
         "writes_total": 62,
         "written_bytes_total": 63
       },
+      "disk_codecs": [
+        {
+          "bytes": 162,
+          "name": "small",
+          "objects": 161,
+          "raw_bytes": 163
+        }
+      ],
       "events": {
         "newest": 21,
         "total": 20
@@ -73,10 +121,12 @@ enum Golden {
       "links": [
         {
           "accepted_total": 78,
+          "copied_bytes_total": 140,
           "endpoints": [
             "127.0.0.1:9440"
           ],
           "handshake_failures_total": 81,
+          "hashed_bytes_total": 141,
           "kind": "tls",
           "open": 77,
           "received_bytes_total": 79,
@@ -193,6 +243,27 @@ enum Golden {
         "succeeded_total": 18
       },
       "schema": 1,
+      "shared_memory": {
+        "connections": [
+          {
+            "connection": 149,
+            "leased_bytes": 153,
+            "leases": 152,
+            "namespace": "docs",
+            "pid": 150,
+            "uid": 151,
+            "window_bytes": 154
+          }
+        ],
+        "leased_bytes": 143,
+        "leases": 142,
+        "offered": true,
+        "refused_total": 148,
+        "stranded_bytes": 147,
+        "window_bytes": 145,
+        "window_bytes_max": 146,
+        "windows": 144
+      },
       "state": "recovering",
       "tiers": [
         {

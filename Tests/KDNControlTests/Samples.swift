@@ -12,13 +12,27 @@ enum Samples {
     memory: MemoryReport(
       capacityBytes: 8, allocatedBytes: 9, extents: 10, freeSlabs: 11,
       largestFreeExtentBytes: 12, slabBytes: 13, placement: "plain"),
-    pool: pool, tiers: [tier], disk: disk, links: [link], operations: [operation],
-    connections: connections, namespaces: [namespace],
+    pool: pool, tiers: [tier], disk: disk, links: [link], sharedMemory: sharedMemory,
+    operations: [operation], connections: connections, namespaces: [namespace],
     codecs: [CodecReport(name: "raw", objects: 14, bytes: 15, rawBytes: 16)],
+    diskCodecs: [CodecReport(name: "small", objects: 161, bytes: 162, rawBytes: 163)],
+    coding: coding,
+    delivery: DeliveryReport(
+      codecs: [.init(name: "small", itemsTotal: 155, sentBytesTotal: 156, rawBytesTotal: 157)],
+      adaptedTotal: 158, recomputeTotal: 159, inexactTotal: 160),
     reload: ReloadState(
       lastSucceeded: false, lastUnixMilliseconds: 17, succeededTotal: 18, failedTotal: 19,
       lastFault: "ram: too small"),
     events: EventCounts(total: 20, newest: 21))
+
+  static let coding = CodingReport(
+    encodedTotal: 164, encodedRawBytesTotal: 165, encodedBytesTotal: 166, encodeSecondsTotal: 1.5,
+    declinedTotal: 167, failedTotal: 168, withoutRoomTotal: 169, overflowsTotal: 170,
+    replacedTotal: 171, rewrittenTotal: 172, rewritesRefusedTotal: 173, recodedTotal: 181,
+    recodesDeclinedTotal: 182, decodedTotal: 174, decodedBytesTotal: 175,
+    decodesJoinedTotal: 176, decodesFailedTotal: 177, recodings: 183, queued: 178,
+    encoding: 179, decoding: 180, profilesInUse: 184, profilesLoaded: 185, profileBytes: 186,
+    profilesLostTotal: 187)
 
   static let pool = PoolReport(
     objects: 22, bytes: 23, deadObjects: 24, memoryBytesMax: 25, chargedBytes: 26,
@@ -47,7 +61,17 @@ enum Samples {
 
   static let link = LinkReport(
     kind: "tls", endpoints: ["127.0.0.1:9440"], open: 77, acceptedTotal: 78,
-    receivedBytesTotal: 79, sentBytesTotal: 80, handshakeFailuresTotal: 81)
+    receivedBytesTotal: 79, sentBytesTotal: 80, copiedBytesTotal: 140, hashedBytesTotal: 141,
+    handshakeFailuresTotal: 81)
+
+  static let sharedMemory = SharedMemoryReport(
+    offered: true, leases: 142, leasedBytes: 143, windows: 144, windowBytes: 145,
+    windowBytesMax: 146, strandedBytes: 147, refusedTotal: 148,
+    connections: [
+      .init(
+        connection: 149, namespace: "docs", pid: 150, uid: 151, leases: 152, leasedBytes: 153,
+        windowBytes: 154)
+    ])
 
   static let operation = OperationReport(
     name: "GET", requestsTotal: 82, errorsTotal: ["over_quota": 83],

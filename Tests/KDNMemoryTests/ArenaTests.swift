@@ -116,12 +116,12 @@ struct ArenaTests {
   @Test("gives an owner the slab it had, or one that nobody had, before another's")
   func prefersSlabsThatNeedNoFreshMemory() throws {
     let arena = try makeArena(slabs: 4)
-    let first = try #require(arena.store(64, alice)?.location.slab)
-    let second = try #require(arena.store(64, bob)?.location.slab)
+    let first = try #require(arena.store(64, alice)?.slab.id)
+    let second = try #require(arena.store(64, bob)?.slab.id)
     #expect(first != second)
     for _ in 0..<5 {
-      #expect(arena.store(64, alice)?.location.slab == first)
-      #expect(arena.store(64, bob)?.location.slab == second)
+      #expect(arena.store(64, alice)?.slab.id == first)
+      #expect(arena.store(64, bob)?.slab.id == second)
     }
   }
 

@@ -8,7 +8,7 @@ extension ScriptedTier {
 
   /// Puts an object in as if an earlier run had written it.
   func put(_ facts: ObjectFacts, fill: UInt8) {
-    let bytes = [UInt8](repeating: fill, count: facts.byteCount)
+    let bytes = [UInt8](repeating: fill, count: facts.storedBytes)
     state.withLock {
       $0.add(Stored(facts: facts, bytes: bytes, isDurable: true))
     }
@@ -82,9 +82,46 @@ extension ScriptedTier {
     write.completion(isStored ? .success(()) : .failure(.gone))
   }
 
+  /// Puts the new form in the place of the old one, if the object is the same still.
+  func rewrite(
+    _ facts: ObjectFacts, _ bytes: TierBytes,
+    completion: @escaping @Sendable (Result<Void, TierRefusal>) -> Void
+  ) {
+    let buffer = UnsafeRawBufferPointer(start: bytes.base, count: bytes.byteCount)
+    let name = Name(namespace: facts.namespace, key: facts.key)
+    let refusal = state.withLock { state -> TierRefusal? in
+      state.log.append("rewrite")
+      if let refusal = state.rewriteRefusal { return refusal }
+      guard let known = state.stored[name], known.facts.inForm(nil) == facts.inForm(nil) else {
+        return .gone
+      }
+      state.stored[name]?.facts = facts
+      state.stored[name]?.bytes = Array(buffer)
+      return nil
+    }
+    completion(refusal.map { .failure($0) } ?? .success(()))
+  }
+
+  var forms: [UInt8: FormShare] {
+    state.withLock { state in
+      var forms: [UInt8: FormShare] = [:]
+      for stored in state.stored.values {
+        var share = forms[stored.facts.form?.codec ?? StoredForm.raw] ?? FormShare()
+        share.objects += 1
+        share.bytes += stored.facts.storedBytes
+        share.rawBytes += stored.facts.byteCount
+        forms[stored.facts.form?.codec ?? StoredForm.raw] = share
+      }
+      return forms
+    }
+  }
+
   func finish(_ read: Read) {
     let stored = state.withLock { $0.stored[read.name] }
     guard let stored else { return read.completion(.missed(.evicted)) }
+    guard stored.bytes.count == read.room.byteCount else {
+      return read.completion(.missed(.purged))
+    }
     UnsafeMutableRawBufferPointer(start: read.room.base, count: read.room.byteCount)
       .copyBytes(from: stored.bytes)
     read.completion(.whole(stored.facts))

@@ -15,10 +15,10 @@ extension ScriptedTier {
       var usage = TierUsage()
       for (name, stored) in state.stored where name.namespace == namespace {
         usage.objects += 1
-        usage.bytes += stored.facts.byteCount
+        usage.bytes += stored.facts.storedBytes
         guard state.pins[name] != nil else { continue }
         usage.pinnedObjects += 1
-        usage.pinnedBytes += stored.facts.byteCount
+        usage.pinnedBytes += stored.facts.storedBytes
       }
       return usage
     }
@@ -34,8 +34,9 @@ extension ScriptedTier {
       let page = left.prefix(limit)
       let objects = page.map { name, stored in
         TierListing(
-          key: name.key, byteCount: stored.facts.byteCount, tokenCount: stored.facts.tokenCount,
-          firstToken: stored.facts.firstToken, uses: 0, isPinned: state.pins[name] != nil,
+          key: name.key, byteCount: stored.facts.byteCount, form: stored.facts.form,
+          tokenCount: stored.facts.tokenCount, firstToken: stored.facts.firstToken, uses: 0,
+          isPinned: state.pins[name] != nil,
           ttlMilliseconds: nil)
       }
       guard page.count < left.count, let last = page.last else { return (objects, nil) }

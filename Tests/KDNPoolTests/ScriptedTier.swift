@@ -54,6 +54,7 @@ final class ScriptedTier: Tier {
     var reads: Mode<TierReading> = .byHand
     var writes: Mode<TierRefusal> = .byHand
     var purgeRefusal: TierRefusal?
+    var rewriteRefusal: TierRefusal?
     var holdsPurges = false
     var stored: [Name: Stored] = [:]
     var causes: [Name: MissCause] = [:]
@@ -115,7 +116,7 @@ final class ScriptedTier: Tier {
       return .held(
         HeldFacts(
           byteCount: stored.facts.byteCount, checksum: stored.facts.checksum,
-          isDurable: stored.isDurable, isPinned: state.pins[name] != nil))
+          form: stored.facts.form, isDurable: stored.isDurable, isPinned: state.pins[name] != nil))
     }
   }
 
@@ -228,7 +229,7 @@ final class ScriptedTier: Tier {
         state.causes[name] = .purged
         guard !counted.contains(name.key) else { continue }
         objects += 1
-        bytes += stored.facts.byteCount
+        bytes += stored.facts.storedBytes
       }
       if case .before(let generation) = scope { state.generations[namespace] = generation }
       let refusal = state.purgeRefusal

@@ -86,7 +86,7 @@ struct ControlDiskTests: ServerTesting {
     let fixture = try DiskFixture()
     try FileManager.default.copyItem(atPath: before.path, toPath: fixture.path)
     let gate = DiskGate()
-    gate.shut(.reads)
+    gate.shut(.runs)
     let server = try fixture.start(gate: gate)
     let order = PurgeOrder(namespace: "default", hashes: ["\(name.hash)"])
     let pin = PinOrder(namespace: "default", hashes: ["\(name.hash)"], ttlMilliseconds: 60_000)

@@ -77,8 +77,8 @@ final class DiskFixture: ServerTesting {
 
 /// Lets work through to a device, or holds it up.
 final class DiskGate: Sendable {
-  /// What can be held up.
-  enum Kind: Hashable, Sendable { case reads, syncs }
+  /// What can be held up; recovery reads segments by calls that block, in `runs`.
+  enum Kind: Hashable, Sendable { case reads, runs, syncs }
 
   private struct State: Sendable {
     var shut: Set<Kind> = []
@@ -105,7 +105,8 @@ final class DiskGate: Sendable {
       switch work {
       case .read: .reads
       case .synchronise: .syncs
-      case .write, .run: nil
+      case .run: .runs
+      case .write: nil
       }
     let isShut = state.withLock { state in
       guard let kind, state.shut.contains(kind) else { return false }

@@ -27,7 +27,8 @@ struct FormatHostileTests {
   @Test(
     "in a record header",
     arguments: [
-      HostileField(6, 1 as UInt16, "codec"), HostileField(6, UInt16.max, "codec"),
+      HostileField(6, 1 as UInt16, "storedBytes"), HostileField(6, UInt16.max, "codec"),
+      HostileField(6, 256 as UInt16, "codec"),
       HostileField(24, 0 as UInt32, "blockIndex"),
       HostileField(28, 0 as UInt32, "payloadOffset"),
       HostileField(28, 1024 as UInt32, "payloadOffset"),
@@ -59,6 +60,31 @@ struct FormatHostileTests {
     ])
   func opaqueHeader(_ hostile: HostileField) throws {
     #expect(try recordFault(hostile, isOpaque: true)?.field == hostile.field)
+  }
+
+  @Test(
+    "in the record header of an encoded object",
+    arguments: [
+      HostileField(6, 0 as UInt16, "reserved"), HostileField(6, 256 as UInt16, "codec"),
+      HostileField(32, 0 as UInt64, "storedBytes"), HostileField(32, 5 as UInt64, "storedBytes"),
+      HostileField(32, 1 << 40 + 1 as UInt64, "storedBytes"),
+      HostileField(280, 3 as UInt64, "storedBytes"), HostileField(384, 1 as UInt8, "reserved"),
+      HostileField(503, 1 as UInt8, "reserved"),
+    ])
+  func encodedHeader(_ hostile: HostileField) throws {
+    let form = StoredForm(
+      codec: 1, byteCount: 3, checksum: Checksum(2), decodedChecksum: Checksum(1),
+      profile: HashChain.opaque([1]))
+    #expect(
+      try recordFault(hostile, isOpaque: false, form: form)?.field == hostile.field)
+  }
+
+  @Test("a codec of which nobody knows anything is for the reader of the bytes, not a fault")
+  func unknownCodec() throws {
+    let form = StoredForm(
+      codec: 1, byteCount: 3, checksum: Checksum(2), decodedChecksum: Checksum(3))
+    #expect(
+      try recordFault(HostileField(6, 200 as UInt16, ""), isOpaque: true, form: form) == nil)
   }
 
   @Test("an opaque object may begin at any position, as the protocol lets it")
@@ -196,7 +222,9 @@ struct FormatHostileTests {
     #expect(fault?.field == "layoutBytes")
   }
 
-  private func recordFault(_ hostile: HostileField, isOpaque: Bool) throws -> FieldFault? {
+  private func recordFault(
+    _ hostile: HostileField, isOpaque: Bool, form: StoredForm? = nil
+  ) throws -> FieldFault? {
     let hash = try ChunkHash([UInt8](repeating: 7, count: 32))
     let part = Part(firstLayer: 0, layerCount: 1, firstKVHead: 0, kvHeadCount: 1)
     let facts = ObjectFacts(
@@ -204,7 +232,8 @@ struct FormatHostileTests {
       key: isOpaque
         ? ObjectKey(opaque: hash)
         : ObjectKey(hash: hash, layout: LayoutID(ofCanonicalEncoding: [1]), part: part),
-      byteCount: 5, checksum: Checksum(1), tokenCount: isOpaque ? 0 : 16, storedAtMilliseconds: 1)
+      byteCount: 5, checksum: Checksum(1), form: form, tokenCount: isOpaque ? 0 : 16,
+      storedAtMilliseconds: 1)
     let header = RecordHeader(
       facts: facts, incarnation: 1, sequence: 1, blockIndex: 1, isPaged: false)
     var bytes = written(512) { header.write(to: $0, nonce: FormatStructure.nonce) }

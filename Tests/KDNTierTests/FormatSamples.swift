@@ -66,13 +66,23 @@ struct FormatSamples {
     let key = try key()
     let isOpaque = key.kind == .opaque
     let sizes = [1, 3584, 3585, 4096, 1 << 20, 1 << 40]
+    let byteCount = sizes[Int.random(in: 0..<sizes.count, using: &source)]
     return ObjectFacts(
       namespace: try namespace(), generation: number(), key: key,
-      parent: isOpaque ? .none : try hash(),
-      byteCount: sizes[Int.random(in: 0..<sizes.count, using: &source)],
-      checksum: Checksum(number()), firstToken: Int(number() >> 1),
+      parent: isOpaque ? .none : try hash(), byteCount: byteCount,
+      checksum: Checksum(number()), form: try form(of: byteCount), firstToken: Int(number() >> 1),
       tokenCount: isOpaque ? 0 : Int(UInt32.random(in: 0...UInt32.max, using: &source)),
       recomputeMicroseconds: number(), storedAtMilliseconds: number(), ttlMilliseconds: number())
+  }
+
+  /// No form, or any that an object of this length may have.
+  mutating func form(of byteCount: Int) throws -> StoredForm? {
+    guard byteCount > 1, Bool.random(using: &source) else { return nil }
+    return StoredForm(
+      codec: UInt8.random(in: 1...UInt8.max, using: &source),
+      byteCount: Int.random(in: 1..<byteCount, using: &source), checksum: Checksum(number()),
+      decodedChecksum: Checksum(number()),
+      profile: Bool.random(using: &source) ? .none : try hash())
   }
 
   mutating func recordHeader() throws -> RecordHeader {

@@ -98,13 +98,27 @@ struct RecordHeaderFields: Decodable, Sendable {
   let incarnation, sequence: UInt64
   let blockIndex, payloadOffset: Int
   let nonce: UInt64
+  let form: Form?
+
+  struct Form: Decodable, Sendable {
+    let codec: UInt8
+    let byteCount: Int
+    let checksum, decodedChecksum: UInt64
+    let profile: String
+
+    func value() throws -> StoredForm {
+      StoredForm(
+        codec: codec, byteCount: byteCount, checksum: Checksum(checksum),
+        decodedChecksum: Checksum(decodedChecksum), profile: try ChunkHash(unhex(profile)))
+    }
+  }
 
   func value() throws -> RecordHeader {
     RecordHeader(
       facts: ObjectFacts(
         namespace: try NamespaceName(namespace), generation: generation, key: try objectKey(key),
         parent: try ChunkHash(unhex(parent)), byteCount: byteCount, checksum: Checksum(checksum),
-        firstToken: firstToken, tokenCount: tokenCount,
+        form: try form?.value(), firstToken: firstToken, tokenCount: tokenCount,
         recomputeMicroseconds: recomputeMicroseconds, storedAtMilliseconds: storedAtMilliseconds,
         ttlMilliseconds: ttlMilliseconds),
       incarnation: incarnation, sequence: sequence, blockIndex: blockIndex,

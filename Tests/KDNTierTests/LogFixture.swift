@@ -107,7 +107,7 @@ final class LogFixture: @unchecked Sendable {
     }
   }
 
-  private func leased(_ bytes: [UInt8]) throws -> TierBytes {
+  func leased(_ bytes: [UInt8]) throws -> TierBytes {
     guard let reservation = arena.reserve(byteCount: bytes.count, owner: owner) else {
       throw Full()
     }

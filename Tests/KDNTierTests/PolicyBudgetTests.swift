@@ -10,6 +10,7 @@ private final class Bucket {
   init(bytesPerDay: Int) { budget = WriteBudget(bytesPerDay: bytesPerDay) }
 
   func take(_ bytes: Int, now: Instant) -> Bool { budget.take(bytes, now: now) }
+  func giveBack(_ bytes: Int) { budget.giveBack(bytes) }
 }
 
 @Suite("How much may be written in a day")
@@ -35,6 +36,18 @@ struct PolicyBudgetTests {
     #expect(budget.take(600, now: Self.start))
     #expect(!budget.take(401, now: Self.start))
     #expect(budget.take(400, now: Self.start))
+  }
+
+  @Test("what is given back can be taken again, up to a day's worth")
+  func givesBack() {
+    let budget = Bucket(bytesPerDay: 1_000)
+    #expect(budget.take(900, now: Self.start))
+    budget.giveBack(500)
+    #expect(!budget.take(601, now: Self.start))
+    #expect(budget.take(600, now: Self.start))
+    budget.giveBack(5_000)
+    #expect(budget.take(1_000, now: Self.start))
+    #expect(!budget.take(1, now: Self.start))
   }
 
   @Test("it fills in proportion to time, byte by byte")

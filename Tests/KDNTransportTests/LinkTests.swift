@@ -11,14 +11,6 @@ struct LinkTests {
     return (Link(owning: dup(pair.first)), pair)
   }
 
-  private func makeBlock(_ byte: UInt8, count: Int, in arena: Arena) throws -> Block {
-    guard let reservation = arena.reserve(byteCount: count, owner: ArenaOwner(number: 1)) else {
-      throw NoRoom()
-    }
-    reservation.base.initializeMemory(as: UInt8.self, repeating: byte, count: count)
-    return reservation.seal()
-  }
-
   @Test("sends urgent messages ahead of ordinary ones that have not begun")
   func urgentPasses() throws {
     let (link, pair) = try makeLink()
@@ -123,6 +115,15 @@ struct LinkTests {
 }
 
 private struct NoRoom: Error {}
+
+/// A block of `count` times `byte`.
+func makeBlock(_ byte: UInt8, count: Int, in arena: Arena) throws -> Block {
+  guard let reservation = arena.reserve(byteCount: count, owner: ArenaOwner(number: 1)) else {
+    throw NoRoom()
+  }
+  reservation.base.initializeMemory(as: UInt8.self, repeating: byte, count: count)
+  return reservation.seal()
+}
 
 extension Arena {
   /// 32 MiB in slabs of 16 MiB, with nothing that depends on the machine.

@@ -13,7 +13,7 @@ private func json(_ keys: [ObjectKey]) -> JSON {
   .array(keys.map { key in .string(bytes { key.write(to: &$0) }) })
 }
 
-private func json(_ part: Part) -> JSON {
+func json(_ part: Part) -> JSON {
   .object([
     "firstLayer": .int(part.firstLayer), "layerCount": .int(part.layerCount),
     "firstKVHead": .int(part.firstKVHead), "kvHeadCount": .int(part.kvHeadCount),
@@ -74,8 +74,8 @@ extension Request {
     case .hello(let body):
       .object([
         "minVersion": .int(body.minVersion), "maxVersion": .int(body.maxVersion),
-        "flags": .number(0), "namespace": .string(body.namespace), "token": .string(body.token),
-        "agent": .string(body.agent),
+        "flags": .number(body.usesTicket ? 1 : 0), "namespace": .string(body.namespace),
+        "token": .string(body.token), "agent": .string(body.agent),
       ])
     case .layout(let body):
       .object(["layout": .string(hexadecimal(body.layout.canonicalEncoding))])
@@ -83,13 +83,16 @@ extension Request {
     case .exists(let body), .touch(let body), .unpin(let body), .prefetch(let body):
       .object(["keys": KDNWireTests.json(body.keys)])
     case .get(let body):
-      .object([
-        "flags": .int(body.flags.rawValue), "acceptedCodecs": .int(body.acceptedCodecs),
-        "items": .array(body.items.map { KDNWireTests.json($0) }),
-      ])
+      .object(
+        [
+          "flags": .int(body.flags.rawValue), "acceptedCodecs": .int(body.acceptedCodecs.rawValue),
+          "items": .array(body.items.map { KDNWireTests.json($0) }),
+        ].merging(body.place.json) { $1 }.merging(body.adaptation?.json ?? [:]) { $1 })
     case .putBegin(let body): KDNWireTests.json(body)
     case .putData(let body):
-      .object(["transferID": .int(body.transferID), "offset": .int(body.offset)])
+      .object(
+        ["transferID": .int(body.transferID), "offset": .int(body.offset)]
+          .merging(body.source.json) { $1 })
     case .putCommit(let body):
       .object(["transferID": .int(body.transferID), "checksum": .int(body.checksum.value)])
     case .putAbort(let body): .object(["transferID": .int(body.transferID)])
@@ -99,6 +102,10 @@ extension Request {
     case .purge(let body): KDNWireTests.json(body)
     case .stats: .null
     case .document(let body): body.json
+    case .mapSlab(let body): .object(["slabID": .int(body.slabID)])
+    case .openWindow(let body): .object(["byteCount": .int(body.byteCount)])
+    case .linkTicket: .object([:])
+    case .codecProfile(let body): body.json
     }
   }
 }
@@ -132,7 +139,7 @@ private func json(_ match: MatchResponse) -> JSON {
   ])
 }
 
-private func json(_ row: GetDescriptor) -> JSON {
+func json(_ row: GetDescriptor) -> JSON {
   .object([
     "miss": .bool(row.miss != nil), "cause": json(row.miss), "codec": .int(row.codec.rawValue),
     "objectBytes": .int(row.objectBytes), "sentBytes": .int(row.sentBytes),
@@ -150,7 +157,9 @@ extension Response {
     case .exists(let body):
       .object(["bits": .array((0..<body.present.count).map { .bool(body.present[$0]) })])
     case .get(let body):
-      .object(["descriptors": .array(body.descriptors.map { KDNWireTests.json($0) })])
+      .object(
+        ["descriptors": .array(body.descriptors.map { KDNWireTests.json($0) })]
+          .merging(body.inPlace?.json ?? [:]) { $1 })
     case .putBegin(.reserved): .object(["state": .number(1), "objectChecksum": .number(0)])
     case .putBegin(.present(let checksum)):
       .object(["state": .number(2), "objectChecksum": .int(checksum.value)])
@@ -167,6 +176,10 @@ extension Response {
     case .purge(let body): .object(["objects": .int(body.objects), "bytes": .int(body.bytes)])
     case .stats(let body): .object(["json": .string(body.json)])
     case .document(let body): body.json
+    case .mapSlab(let body): .object(["byteCount": .int(body.byteCount)])
+    case .openWindow(let body): .object(["byteCount": .int(body.byteCount)])
+    case .linkTicket(let body): body.json
+    case .codecProfile(let body): body.json
     }
   }
 

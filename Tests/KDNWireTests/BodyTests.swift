@@ -16,7 +16,8 @@ struct BodyCase: Sendable, CustomTestStringConvertible {
   static let requests: [BodyCase] = Vectors.requests.compactMap { vector in
     guard let operation = vector.operation else { return nil }
     return BodyCase(name: vector.name, bytes: vector.body) { bytes in
-      let request = try Request.decode(operation, body: ByteReader(bytes), limits: Limits())
+      let request = try Request.decode(
+        operation, body: ByteReader(bytes), limits: Limits(), place: vector.place)
       return written { request.write(to: &$0) }
     }
   }
@@ -25,7 +26,8 @@ struct BodyCase: Sendable, CustomTestStringConvertible {
     guard let operation = vector.operation else { return nil }
     let count = answerCount(vector)
     return BodyCase(name: vector.name, bytes: vector.body) { bytes in
-      let response = try Response.decode(operation, body: ByteReader(bytes), count: count)
+      let response = try Response.decode(
+        operation, body: ByteReader(bytes), count: count, place: vector.place)
       return written { response.write(to: &$0) }
     }
   }
@@ -99,7 +101,9 @@ struct BodyTests {
     arguments: [Operation.exists, .touch, .pin, .unpin, .prefetch, .get, .match])
   func limits(_ operation: Operation) throws {
     let vector = try #require(
-      Vectors.requests.first { $0.operation == operation && $0.body.count >= 72 })
+      Vectors.requests.first {
+        $0.operation == operation && $0.body.count >= 72 && $0.place == .inline
+      })
     var limits = Limits()
     limits.maxKeysPerRequest = 0
     let fault = #expect(throws: FieldFault.self) {

@@ -36,7 +36,9 @@ struct VectorTests {
   func request(_ vector: FrameVector) throws {
     let (decoder, header) = try decoded(vector.bytes)
     let operation = try #require(header?.operation)
-    let request = try Request.decode(operation, body: decoder.body, limits: Limits())
+    let request = try Request.decode(
+      operation, body: decoder.body, limits: Limits(), place: vector.place)
+    #expect(request.place == vector.place)
     #expect(request.json == vector.fields.body)
     #expect(request.operation == operation)
     var encoder = FrameEncoder()
@@ -54,7 +56,8 @@ struct VectorTests {
     let (decoder, header) = try decoded(vector.bytes)
     let operation = try #require(header?.operation)
     let response = try Response.decode(
-      operation, body: decoder.body, count: answerCount(vector))
+      operation, body: decoder.body, count: answerCount(vector), place: vector.place)
+    #expect(response.place == vector.place)
     #expect(response.json == vector.fields.body)
     #expect(response.operation == operation)
     var encoder = FrameEncoder()
@@ -99,7 +102,8 @@ struct VectorTests {
   func fault(_ vector: FaultVector) throws {
     let now = Instant(nanoseconds: 1)
     var machine = SessionMachine(limits: Limits(), acceptedAt: now)
-    if !vector.name.hasPrefix("HELLO") { machine.greet(now: now) }
+    let granted: Set<PayloadPlace> = PayloadPlace(rawValue: vector.grants).map { [$0] } ?? []
+    if !vector.name.hasPrefix("HELLO") { machine.greet(now: now, places: granted) }
     var decoder = FrameDecoder(maxBodyBytes: 1 << 20, maxFramePayloadBytes: 4 << 20)
     decoder.append(vector.bytes.span)
     let action: SessionMachine.Action
@@ -129,6 +133,17 @@ struct VectorTests {
     }
   }
 
+  @Test("an answer that cannot be is refused by its field", arguments: Vectors.answerFaults)
+  func answerFault(_ vector: AnswerFaultVector) throws {
+    let operation = try #require(vector.operation)
+    let place = try #require(PayloadPlace(rawValue: vector.place))
+    let fault = #expect(throws: FieldFault.self) {
+      _ = try Response.decode(
+        operation, body: ByteReader(vector.body), count: vector.count, place: place)
+    }
+    #expect(fault?.field == vector.field)
+  }
+
   @Test("the vectors hold each operation in each direction it goes")
   func coverage() {
     let never: Set<String> = ["GOAWAY"]
@@ -144,7 +159,9 @@ struct VectorTests {
 
 extension SessionMachine {
   /// Says HELLO and lets it be granted.
-  mutating func greet(now: Instant, limits: Limits = Limits()) {
+  mutating func greet(
+    now: Instant, limits: Limits = Limits(), places: Set<PayloadPlace> = []
+  ) {
     var body = ByteWriter()
     do {
       HelloRequest(namespace: try NamespaceName("default")).write(to: &body)
@@ -159,7 +176,7 @@ extension SessionMachine {
       Issue.record("HELLO was not taken: \(action)")
       return
     }
-    welcomed(limits: limits)
+    welcomed(limits: limits, places: places)
   }
 }
 

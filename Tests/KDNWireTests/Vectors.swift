@@ -66,6 +66,8 @@ struct FrameVector: Decodable, Sendable, CustomTestStringConvertible {
   var testDescription: String { name }
   var bytes: [UInt8] { unhex(hex) }
   var isResponse: Bool { fields.flags & 1 != 0 }
+  /// The place that the frame names; inline for one that this build does not know.
+  var place: PayloadPlace { PayloadPlace(rawValue: fields.place) ?? .inline }
 
   /// The body's bytes: what lies between header and payload.
   var body: [UInt8] { Array(bytes.dropFirst(64).dropLast(fields.payload.count / 2)) }
@@ -80,16 +82,33 @@ struct FaultVector: Decodable, Sendable, CustomTestStringConvertible {
   let status: String
   let field: String
   let framing: Bool
+  /// The place that the connection grants beside inline.
+  let grants: UInt8
   let hex: String
 
   var testDescription: String { name }
   var bytes: [UInt8] { unhex(hex) }
 }
 
+/// One row of `answerFaults`.
+struct AnswerFaultVector: Decodable, Sendable, CustomTestStringConvertible {
+  let name: String
+  let op: String
+  let place: UInt8
+  let count: Int
+  let field: String
+  let hex: String
+
+  var testDescription: String { name }
+  var body: [UInt8] { unhex(hex) }
+  var operation: KDNWire.Operation? { KDNWire.Operation.allCases.first { $0.name == op } }
+}
+
 enum Vectors {
   private struct File: Decodable {
     let frames: [FrameVector]
     let faults: [FaultVector]
+    let answerFaults: [AnswerFaultVector]
   }
 
   private static let file: File = {
@@ -104,6 +123,7 @@ enum Vectors {
 
   static var frames: [FrameVector] { file.frames }
   static var faults: [FaultVector] { file.faults }
+  static var answerFaults: [AnswerFaultVector] { file.answerFaults }
   static var requests: [FrameVector] { file.frames.filter { !$0.isResponse } }
   /// Answers with a body of their operation: no errors, no further frames of a GET.
   static var answers: [FrameVector] {
@@ -143,6 +163,8 @@ func answerCount(_ vector: FrameVector) -> Int {
   case ("EXISTS", _):
     if case .array(let bits)? = body["bits"] { return bits.count }
   case ("GET", _):
+    if case .array(let rows)? = body["descriptors"] { return rows.count }
+  case ("CODEC_PROFILE", _):
     if case .array(let rows)? = body["descriptors"] { return rows.count }
   case ("PIN", _): return 3
   case ("UNPIN", _): return 1

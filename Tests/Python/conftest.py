@@ -9,7 +9,7 @@ import re
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import pytest
@@ -78,12 +78,14 @@ class Daemon:
     log: Log
 
 
-def start_daemon(binary: pathlib.Path, unix_path: pathlib.Path) -> Daemon:
+def start_daemon(
+    binary: pathlib.Path, unix_path: pathlib.Path, more: Sequence[str] = ()
+) -> Daemon:
     """Starts the daemon and waits for its ready line, which names the port it got."""
     process = subprocess.Popen(
         [
             str(binary), "--tcp", "127.0.0.1:0", "--unix", str(unix_path), "--ram", "256MiB",
-            "--log-format", "logfmt",
+            "--log-format", "logfmt", *more,
         ],
         stderr=subprocess.PIPE,
         stdout=subprocess.DEVNULL,

@@ -124,6 +124,9 @@ class FakeServer:
     def connections(self) -> int:
         return len(self._peers)
 
+    def make_peer(self, sock: socket.socket, index: int) -> Peer:
+        return Peer(sock, index)
+
     def _accept(self) -> None:
         while True:
             try:
@@ -131,7 +134,7 @@ class FakeServer:
             except OSError:
                 return
             sock.settimeout(20)
-            peer = Peer(sock, len(self._peers))
+            peer = self.make_peer(sock, len(self._peers))
             self._peers.append(peer)
             thread = threading.Thread(target=self._serve, args=(peer,), daemon=True)
             self._threads.append(thread)

@@ -39,11 +39,11 @@ WHOLE = LAYOUT.whole()
 TOKENS = 32
 
 
-@pytest.fixture(params=["blocking tcp", "blocking unix", "asyncio tcp", "asyncio unix"])
+@pytest.fixture(params=[f"{kind} {link}" for kind in CLIENTS for link in ("tcp", "unix", "shm")])
 def make(request, kdnd):
     kind, link = request.param.split()
     address = kdnd.tcp if link == "tcp" else kdnd.unix
-    return lambda **options: CLIENTS[kind](address, **options)
+    return lambda **options: CLIENTS[kind](address, **{"link": link, **options})
 
 
 @pytest.fixture

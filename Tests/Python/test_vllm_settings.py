@@ -35,6 +35,32 @@ def test_files_for_tls_reach_the_client_and_belong_to_a_tls_address(tmp_path: pa
         Settings.of({"kdn_ca": "ca.pem"}, {}).client()
 
 
+@pytest.mark.parametrize("fidelity", [None, "exact", "high", "balanced", "small", "archive"])
+def test_the_fidelity_reaches_the_client(fidelity: str | None) -> None:
+    with Settings.of({"kdn_fidelity": fidelity}, {}).client() as client:
+        assert client.fidelity == fidelity
+    with pytest.raises(FieldError, match="fidelity"):
+        Settings.of({"kdn_fidelity": "best"}, {})
+
+
+def test_a_deadline_is_a_number_and_excludes_loads_by_layer() -> None:
+    settings = Settings.of({"kdn_deadline": "0.25", "kdn_prefill_rate": 9000}, {})
+    assert (settings.deadline, settings.prefill_rate) == (0.25, 9000.0)
+    assert not settings.takes_layers and Settings().takes_layers
+    assert not Settings.of({"kdn_fidelity": "small"}, {}).takes_layers
+    for wrong in ({"kdn_deadline": 0}, {"kdn_deadline": "soon"}, {"kdn_prefill_rate": 10}):
+        with pytest.raises(FieldError, match="kdn_"):
+            Settings.of(wrong, {})
+
+
+@pytest.mark.parametrize("link", ["auto", "tcp", "unix", "shm", "rdma"])
+def test_the_link_reaches_the_client(link: str) -> None:
+    with Settings.of({"kdn_link": link}, {}).client() as client:
+        assert client._dialler.choice == link
+    with pytest.raises(FieldError, match="link"):
+        Settings.of({"kdn_link": "tcp", "kdn_address": "unix:///run/kdn"}, {}).client()
+
+
 def test_a_token_is_not_shown() -> None:
     assert "secret" not in repr(Settings.of({"kdn_token": "secret"}, {}))
 
@@ -56,6 +82,7 @@ def test_numbers_may_come_as_text() -> None:
         {"kdn_chunk_tokens": "many"},
         {"kdn_load": "eager"},
         {"kdn_save": "none"},
+        {"kdn_link": "ipc"},
         {"kdn_mode": "fast"},
         {"kdn_after_reset": "maybe"},
         {"kdn_timeout": 0},

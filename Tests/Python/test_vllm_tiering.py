@@ -111,6 +111,8 @@ def test_settings_have_defaults_and_take_the_address_of_the_environment(monkeypa
         ({"model_name": "m", "streams": True}, "streams"),
         ({"model_name": "m", "pending_bytes": -1}, "pending_bytes"),
         ({"model_name": "m", "after_reset": "maybe"}, "after_reset"),
+        ({"model_name": "m", "link": "ipc"}, "link"),
+        ({"model_name": "m", "link": "tcp", "address": "unix:///s"}, "link"),
         ({"model_name": "m", "locality": "NEAR"}, "locality"),
         ({"model_name": "m", "token_file": "/does/not/exist"}, "token_file"),
         ({"model_name": "m", "token": "t", "token_file": "/x"}, "token_file"),

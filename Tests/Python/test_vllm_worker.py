@@ -200,6 +200,24 @@ def test_a_hand_over_that_does_not_come_ends_at_its_deadline(ranks) -> None:
     assert reader.ended("loader").bad_blocks == {b for ids in ELSEWHERE for b in ids}
 
 
+def test_what_a_deadline_leaves_out_is_bad_blocks_to_be_computed(ranks) -> None:
+    # So long that a busy machine changes nothing: room for one chunk and a half of three.
+    seconds = SECONDS / 2
+    a = ranks(link="tcp")
+    b = ranks(link="tcp", deadline=seconds, prefill_rate=1e6)
+    a.store()
+    (plane,) = b.description.planes
+    b.client.rates.arrival = 1.5 * plane.chunk_bytes / seconds
+    load_all(b, request_load(b))
+    assert b.seen.bad_blocks == {n for blocks in ELSEWHERE[1:] for n in blocks}
+    assert same(a, BLOCKS[0][0], b, ELSEWHERE[0][0]) and same(a, BLOCKS[0][1], b, ELSEWHERE[0][1])
+    assert b.counts.total["load_recomputed_requests"] == 1
+    b.client.rates.arrival = 1e9
+    load_all(b, request_load(b))
+    assert not b.seen.bad_blocks
+    assert b.counts.total["load_recomputed_requests"] == 1
+
+
 def test_a_rank_that_is_off_ends_every_load_and_holds_no_pages(ranks) -> None:
     reader, off = ranks(), RefusingWorker()
     one = request_load(reader, request="async")

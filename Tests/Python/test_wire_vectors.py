@@ -5,9 +5,11 @@ import json
 import pytest
 from conftest import load_vectors
 
-from kdn import Document, Get, Key, MissCause, Part, Put, Status, bodies, documents, wire
+from kdn import Document, Get, Key, MissCause, Part, Put, Status, bodies, codec_bodies, documents
+from kdn import link_bodies, wire
+from kdn.errors import ProtocolError
 from kdn.jobs import Job
-from kdn.wire import Limits, Op
+from kdn.wire import Limits, Op, Place
 
 FRAMES = {row["name"]: row for row in load_vectors("frames.json")["frames"]}
 REQUESTS = [row for row in FRAMES.values() if not row["fields"]["flags"] & wire.RESPONSE]
@@ -35,7 +37,37 @@ def encode_get(body):
         for item in body["items"]
     ]
     encoded = [bodies.encode_get_item(item) for item in items]
-    return bodies.encode_get(encoded, wait=bool(body["flags"] & 1), verify=not body["flags"] & 2)
+    place = (Place.REMOTE if "regions" in body
+             else Place.SHARED_MEMORY if "leaseMillis" in body else Place.INLINE)
+    return bodies.encode_get(
+        encoded, wait=bool(body["flags"] & 1), verify=not body["flags"] & 2, place=place,
+        lease_ms=body.get("leaseMillis", 0), regions=body.get("regions", ()),
+        codecs=body["acceptedCodecs"], exact=bool(body["flags"] & bodies.GET_EXACT),
+        adapt=adaptation_of(body) if body["flags"] & bodies.GET_ADAPT else None,
+    )
+
+
+def adaptation_of(body):
+    return bodies.Adaptation(
+        *(body[name] for name in ("bandwidth", "decodeRate", "transformRate", "prefillRate")))
+
+
+def encode_profile(body):
+    verbs = {
+        1: lambda: codec_bodies.encode_profile_get(bytes.fromhex(body["hash"])),
+        2: lambda: codec_bodies.encode_profile_use(bytes.fromhex(body["hash"])),
+        3: lambda: codec_bodies.encode_profile_list(bytes.fromhex(body["layoutID"])),
+    }
+    return verbs[body["verb"]]()
+
+
+def encode_put_data(body):
+    where = body["transferID"], body["offset"]
+    if "region" in body:
+        return link_bodies.encode_put_remote(*where, *body["region"])
+    if "windowOffset" in body:
+        return link_bodies.encode_put_window(*where, body["windowOffset"], body["byteCount"])
+    return bodies.encode_two(*where)
 
 
 def encode_put_begin(body):
@@ -82,7 +114,7 @@ ENCODERS = {
     "PIN": lambda body: bodies.encode_pin(keys_of(body), body["ttlMillis"]),
     "GET": encode_get,
     "PUT_BEGIN": encode_put_begin,
-    "PUT_DATA": lambda body: bodies.encode_two(body["transferID"], body["offset"]),
+    "PUT_DATA": encode_put_data,
     "PUT_COMMIT": lambda body: bodies.encode_two(body["transferID"], body["checksum"]),
     "PUT_ABORT": lambda body: bodies.encode_transfer(body["transferID"]),
     "RELEASE": lambda body: bodies.encode_lease(body["leaseID"]),
@@ -90,6 +122,10 @@ ENCODERS = {
         body["scope"], [bytes.fromhex(operand) for operand in body["operands"]]),
     "STATS": lambda body: b"",
     "DOCUMENT": encode_document,
+    "MAP_SLAB": lambda body: link_bodies.encode_map_slab(body["slabID"]),
+    "OPEN_WINDOW": lambda body: link_bodies.encode_open_window(body["byteCount"]),
+    "LINK_TICKET": lambda body: link_bodies.encode_link_ticket(),
+    "CODEC_PROFILE": encode_profile,
 }
 
 
@@ -98,7 +134,8 @@ def test_request_has_the_vectors_bytes(row):
     fields = row["fields"]
     body = fields["body"]
     if fields["op"] == "HELLO":
-        encoded = bodies.encode_hello(body["namespace"], body["token"], body["agent"])
+        encoded = bodies.encode_hello(
+            body["namespace"], body["token"], body["agent"], ticket=body["flags"] == 1)
         # The client offers version 1 alone; the vectors also try a range of versions.
         encoded = encoded[:2] + body["maxVersion"].to_bytes(2, "little") + encoded[4:]
     else:
@@ -106,7 +143,7 @@ def test_request_has_the_vectors_bytes(row):
     payload = bytes.fromhex(fields["payload"])
     frame = wire.encode_frame(
         Op[fields["op"]], fields["requestID"], encoded, payload_bytes=len(payload),
-        deadline_ms=fields["deadlineMillis"],
+        deadline_ms=fields["deadlineMillis"], place=fields["place"],
     )
     assert (frame + payload).hex() == row["hex"]
 
@@ -126,6 +163,7 @@ def test_response_header_has_the_vectors_fields(row):
     assert Op(header.op).name == fields["op"]
     assert header.flags == fields["flags"]
     assert header.request_id == fields["requestID"]
+    assert header.place == fields["place"]
     assert Status(header.status).name.lower() == fields["status"]
     assert payload.hex() == fields["payload"] and len(payload) == header.payload_bytes
 
@@ -218,16 +256,77 @@ def test_answers_about_documents():
 
 
 @pytest.mark.parametrize("name", ["GET response, one hit", "GET response, first frame of two",
-                                  "GET response, every miss cause"])
+                                  "GET response, every miss cause", "GET response, remote"])
 def test_get_response(name):
     expected = FRAMES[name]["fields"]["body"]["descriptors"]
     rows, _ = decoded(name, lambda body: bodies.decode_get(body, len(expected), LIMITS))
+    check_descriptors(rows, expected)
+
+
+def check_descriptors(rows, expected):
     for row, fields in zip(rows, expected, strict=True):
         assert row.miss == fields["miss"]
+        assert row.codec == fields["codec"]
         assert row.cause is MissCause[fields["cause"].upper()]
         assert (row.object_bytes, row.sent_bytes, row.object_checksum, row.sent_checksum) == (
             fields["objectBytes"], fields["sentBytes"], fields["objectChecksum"],
             fields["sentChecksum"])
+
+
+@pytest.mark.parametrize("codec", sorted(bodies.CODECS - {bodies.RAW}))
+def test_only_an_accepted_codec_is_taken(codec):
+    name = f"GET response, codec {codec}"
+    expected = FRAMES[name]["fields"]["body"]["descriptors"]
+    accepted = bodies.codec_bits([codec])
+    rows, _ = decoded(name, lambda body: bodies.decode_get(body, 1, LIMITS, accepted))
+    check_descriptors(rows, expected)
+    others = bodies.codec_bits(bodies.CODECS - {codec})
+    with pytest.raises(ProtocolError, match="codec"):
+        decoded(name, lambda body: bodies.decode_get(body, 1, LIMITS, others))
+
+
+def test_encoded_bytes_are_no_longer_than_raw_ones_and_a_header():
+    _, body, _ = split(FRAMES["GET response, codec 3"])
+    most = (1 << 20) + bodies.CODEC_HEADER_BYTES_MAX
+    for sent, is_right in ((most, True), (most + 1, False)):
+        changed = body[:24] + sent.to_bytes(8, "little") + body[32:]
+        if is_right:
+            assert bodies.decode_get(changed, 1, LIMITS, 8)[0].sent_bytes == most
+        else:
+            with pytest.raises(ProtocolError, match="sentBytes"):
+                bodies.decode_get(changed, 1, LIMITS, 8)
+
+
+@pytest.mark.parametrize("kind", [1, 3])
+def test_a_profile_in_use_is_told(kind):
+    found, expected = decoded(
+        f"CODEC_PROFILE used, kind {kind}", codec_bodies.decode_profile_used)
+    assert profile_json(found) == {**expected, "verb": None}
+
+
+@pytest.mark.parametrize("count", [0, 2])
+def test_profiles_are_listed(count):
+    rows, expected = decoded(
+        f"CODEC_PROFILE listed {count}", codec_bodies.decode_profile_list)
+    assert [profile_json(row) for row in rows] == [
+        {**fields, "verb": None} for fields in expected["profiles"]]
+
+
+def profile_json(facts):
+    part = facts.part
+    return {
+        "verb": None, "hash": facts.hash.hex(), "layoutID": facts.layout_id.hex(),
+        "part": {"firstLayer": part.first_layer, "layerCount": part.layer_count,
+                 "firstKVHead": part.first_kv_head, "kvHeadCount": part.kv_head_count},
+        "byteCount": facts.byte_count, "tokenCount": facts.token_count, "kind": facts.kind,
+    }
+
+
+@pytest.mark.parametrize("name", ["CODEC_PROFILE bytes", "CODEC_PROFILE that nobody stored"])
+def test_a_profiles_bytes_are_described_as_a_gets(name):
+    expected = FRAMES[name]["fields"]["body"]["descriptors"]
+    rows, _ = decoded(name, lambda body: bodies.decode_get(body, 1, LIMITS))
+    check_descriptors(rows, expected)
 
 
 @pytest.mark.parametrize("op", ["BEGIN", "COMMIT"])

@@ -38,15 +38,25 @@ def chunk_hash(number: int, name: str = "") -> bytes:
 class Rank:
     """One rank with caches full of noise, a client, and a queue."""
 
-    def __init__(self, address: str, limit: int = 1 << 30, **facts: Any) -> None:
+    def __init__(
+        self,
+        address: str,
+        limit: int = 1 << 30,
+        link: str = "auto",
+        deadline: float | None = None,
+        prefill_rate: float | None = None,
+        **facts: Any,
+    ) -> None:
         self.facts = engine(**{"block": 16, **facts})
         self.description = describe(self.facts, CHUNK)
         self.caches = empty_caches(self.facts)
         self.counts = Counts()
         self.seen = Results()
-        self.client = kdn.Client(address, on_error="miss", timeout=SECONDS)
+        self.client = kdn.Client(address, on_error="miss", timeout=SECONDS, link=link)
         pages = Pages(self.description, self.facts, self.caches)
-        source = Source(self.client, self.description, pages, self.counts, SECONDS)
+        source = Source(
+            self.client, self.description, pages, self.counts, SECONDS, deadline, prefill_rate
+        )
         self.queue = SaveQueue(self.client, self.counts, limit, SECONDS, note_stored=True)
         by_blocks = not self.description.sliding
         self.side = WorkerSide(

@@ -57,9 +57,11 @@ def segment_header_row(name, incarnation, nonce, segment_bytes, directory, opene
 def record(fields, nonce):
     """The 512 bytes of a record header."""
     name = fields["namespace"].encode("ascii")
-    data = b"KDNR" + struct.pack("<HHQQIIQ", 1, 0, fields["incarnation"],
-                                 fields["sequence"], fields["blockIndex"],
-                                 fields["payloadOffset"], fields["byteCount"])
+    form = fields["form"]
+    data = b"KDNR" + struct.pack("<HHQQIIQ", 1, form["codec"] if form else 0,
+                                 fields["incarnation"], fields["sequence"],
+                                 fields["blockIndex"], fields["payloadOffset"],
+                                 form["byteCount"] if form else fields["byteCount"])
     data += struct.pack("<H6x", len(name)) + name.ljust(128, b"\0")
     data += struct.pack("<Q", fields["generation"]) + bytes.fromhex(fields["key"])
     data += bytes.fromhex(fields["parent"])
@@ -67,6 +69,10 @@ def record(fields, nonce):
                         fields["firstToken"], fields["tokenCount"],
                         fields["recomputeMicroseconds"], fields["storedAtMilliseconds"],
                         fields["ttlMilliseconds"])
+    if form:
+        assert len(data) == 336
+        data += struct.pack("<QQ", form["checksum"], form["decodedChecksum"])
+        data += bytes.fromhex(form["profile"])
     data = data.ljust(504, b"\0")
     assert len(data) == 504
     return data + struct.pack("<Q", xxh3(data + struct.pack("<Q", nonce)))
@@ -79,7 +85,7 @@ def record_fields(namespace, generation, key, parent, content, **others):
             "parent": parent.hex(), "byteCount": count, "checksum": checksum,
             "firstToken": 0, "tokenCount": 0, "recomputeMicroseconds": 0,
             "storedAtMilliseconds": 0, "ttlMilliseconds": 0, "incarnation": 1, "sequence": 1,
-            "blockIndex": 1, "payloadOffset": 512} | others
+            "blockIndex": 1, "payloadOffset": 512, "form": None} | others
 
 
 def records():
@@ -95,6 +101,16 @@ def records():
             recomputeMicroseconds=81_234, storedAtMilliseconds=1_790_000_123_456,
             ttlMilliseconds=3_600_000, incarnation=77, sequence=123_456_789, blockIndex=40_961,
             payloadOffset=4096),
+        "exactly encoded object": record_fields(
+            "default", 0, opaque_key(b"zstd"), bytes(32), b"aaaaaaaaaaaaaaaaaaaaaaaa",
+            form={"codec": 16, "byteCount": 3, "checksum": xxh3(b"24a"),
+                  "decodedChecksum": xxh3(b"aaaaaaaaaaaaaaaaaaaaaaaa"),
+                  "profile": bytes(32).hex()}),
+        "lossily encoded object": record_fields(
+            "default", 1, layout_key(chunk, layout_id, (0, 16, 0, 4), 0), bytes(32),
+            bytes(range(256)) * 512, tokenCount=256, payloadOffset=4096,
+            form={"codec": 4, "byteCount": 70_001, "checksum": LARGEST, "decodedChecksum": 1,
+                  "profile": sha256(b"a profile").hex()}),
         "largest numbers": record_fields(
             "n" * 128, LARGEST, layout_key(bytes([255]) * 32, bytes([255]) * 16,
                                            (65535, 65535, 65535, 65535), 2**32 - 1),

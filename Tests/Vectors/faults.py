@@ -79,7 +79,7 @@ def body_faults():
     key_faults("PIN", struct.pack("<Q", 1000))
     refused("PIN: no TTL", "ttlMillis", "PIN", struct.pack("<Q", 0) + counted_keys(KEYS))
     refused("EXISTS: empty body", "bodyLength", "EXISTS", b"")
-    refused("HELLO: flags", "flags", "HELLO", hello_body(1, 1, 1, "default", "", ""))
+    refused("HELLO: flags", "flags", "HELLO", hello_body(1, 1, 2, "default", "", ""))
     refused("HELLO: version 2 only", "minVersion", "HELLO", hello_body(2, 3, 0, "default", "", ""),
             "unsupported")
     refused("HELLO: versions crossed", "maxVersion", "HELLO", hello_body(2, 1, 0, "d", "", ""))
@@ -113,7 +113,7 @@ def body_faults():
         ("no items", "count", get_body([])),
         ("count above its limit", "count", get_body([whole], count=2**32 - 1)),
         ("item missing", "bodyLength", get_body([whole], count=2)),
-        ("unknown flag", "flags", get_body([whole], flags=4)),
+        ("unknown flag", "flags", get_body([whole], flags=16)),
         ("selection 3", "selection", get_body([get_item(KEYS[2], 3)])),
         ("whole with a range", "rangeCount", get_body([get_item(KEYS[2], 0, [(0, 1)],
                                                                 range_count=1)])),

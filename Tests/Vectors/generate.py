@@ -8,8 +8,10 @@ server, so that each of them is checked against the documents and not against an
 import json
 import pathlib
 
+import delivery
 import faults
 import frames
+import links
 from disk import disk_sections
 from hashing import chain_row, key_bytes, key_row, layout_key, opaque_key, pseudo_tokens, sha256
 from hashing import part_json
@@ -174,11 +176,14 @@ def frames_file():
     for section in (
         frames.hello_frames, frames.layout_frames, frames.match_frames, frames.key_frames,
         frames.get_frames, frames.put_frames, frames.document_frames,
-        frames.other_frames, faults.framing_faults,
-        faults.header_faults, faults.body_faults,
+        frames.other_frames, links.link_frames, delivery.delivery_frames,
+        faults.framing_faults, faults.header_faults, faults.body_faults, links.link_faults,
+        delivery.delivery_faults,
     ):
         section()
-    write("frames.json", {"frames": FRAMES, "faults": FAULTS})
+    write("frames.json", {"frames": FRAMES, "faults": FAULTS,
+                          "answerFaults": links.answer_faults()
+                          + delivery.delivery_answer_faults()})
 
 
 if __name__ == "__main__":

@@ -7,12 +7,13 @@ FRAMES = []
 FAULTS = []
 
 
-def frame(name, op, body, body_json, flags=0, request_id=1, status=0, deadline=0, payload=b""):
-    head = header(OPS[op], flags, request_id, status, body, len(payload), deadline)
+def frame(name, op, body, body_json, flags=0, request_id=1, status=0, deadline=0, payload=b"",
+          place=0):
+    head = header(OPS[op], flags, request_id, status, body, len(payload), deadline, place)
     FRAMES.append({
         "name": name,
         "fields": {"op": op, "flags": flags, "requestID": request_id, "status": STATUSES[status],
-                   "place": 0, "deadlineMillis": deadline, "body": body_json,
+                   "place": place, "deadlineMillis": deadline, "body": body_json,
                    "payload": payload.hex()},
         "hex": (head + body + payload).hex(),
     })
@@ -28,9 +29,10 @@ def response(name, op, body, body_json, **options):
     frame(name, op, body, body_json, **options)
 
 
-def fault(name, status, field, framing, raw):
+def fault(name, status, field, framing, raw, grants=0):
+    """`grants` is the place that the connection grants beside inline, 0 for none."""
     FAULTS.append({"name": name, "status": status, "field": field, "framing": framing,
-                   "hex": raw.hex()})
+                   "grants": grants, "hex": raw.hex()})
 
 
 DIGESTS = [sha256(b"chunk %d" % i) for i in range(4)]

@@ -41,6 +41,18 @@ const explanations = {
     "One GET asked for more bytes than its connection may have in flight, or than fit in RAM.",
     "Ask in smaller batches, or raise the connection's credit.",
   ],
+  recompute: [
+    "It could not be delivered by the deadline that the client named, so it computes it again.",
+    "Look at the connection's speed; a shorter codec (codec_ram, codec_disk) brings more in time.",
+  ],
+  inexact: [
+    "It is kept in a lossy codec only, and the client asked for the very bytes.",
+    "Keep this tenant's objects in exact or off, or let its clients take what is kept.",
+  ],
+  undecodable: [
+    "It is kept in a codec that the client does not read, and cannot be decoded here now.",
+    "Look for its profile: it must be stored in the same namespace.",
+  ],
 };
 
 const element = (name, className, text) => {

@@ -10,7 +10,7 @@ const OPERATIONS = [
 ];
 export const CAUSES = [
   "never_stored", "evicted", "expired", "wrong_layout", "over_deadline", "corrupt", "not_ready",
-  "purged", "over_credit",
+  "purged", "over_credit", "recompute", "inexact", "undecodable",
 ];
 const OPERATIONS_SHOWN = 6;
 const UNASKED = "Nothing has been asked for yet.";

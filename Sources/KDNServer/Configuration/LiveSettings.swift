@@ -15,6 +15,12 @@ package struct LiveValues: Sendable {
   package var administrators: [Administrator]
   /// How clients of Redis are served.
   package var resp: RESPSettings
+  /// Who may share memory.
+  package var sharedMemory: SharedMemorySettings
+  /// Windows that may be open at once.
+  package var windowsMax: Int
+  /// Whether tokens may travel over the fabric.
+  package var trustsRDMA: Bool
   /// Certificate and key for new connections; nil without TLS.
   package var security: TLSServer?
 
@@ -26,6 +32,9 @@ package struct LiveValues: Sendable {
     drainTimeoutMilliseconds = configuration.drainTimeoutMilliseconds
     administrators = configuration.admin.administrators
     resp = configuration.resp
+    sharedMemory = configuration.sharedMemory
+    windowsMax = configuration.connectionsMax
+    trustsRDMA = configuration.rdma.isTrusted
     self.security = security
   }
 }

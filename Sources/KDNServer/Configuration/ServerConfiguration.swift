@@ -8,6 +8,10 @@ package struct ServerConfiguration: Sendable {
   package var endpoints: [Endpoint]
   /// Permission bits of the Unix socket.
   package var unixMode: UInt32
+  /// Memory shared with clients of the Unix socket.
+  package var sharedMemory: SharedMemorySettings
+  /// Clients of the fabric.
+  package var rdma: RDMASettings
   /// Where to listen with TLS, and with what.
   package var tls: TLSSettings
   /// Clients of Redis: where, and how they are served.
@@ -32,6 +36,8 @@ package struct ServerConfiguration: Sendable {
   package var wantsPrefault: Bool
   /// The disk tier.
   package var disk: DiskSettings
+  /// Which objects are kept encoded.
+  package var codecs: CodecSettings
   /// The tenants that the configuration itself names, in the order of their names.
   package var tenants: [Tenant]
   /// Path of the file of further tenants; nil if there is none.
@@ -73,9 +79,11 @@ package struct ServerConfiguration: Sendable {
     let passedTLS = passed.filter { $0.kind == .tls }.map(\.endpoint)
     endpoints = parser.plainEndpoints(passed)
     unixMode = parser.mode("unix_mode")
+    sharedMemory = parser.sharedMemory()
+    rdma = parser.rdma()
     tls = parser.tls(passed: passedTLS)
     resp = parser.resp(passed: passed.filter { $0.kind == .resp }.map(\.endpoint))
-    let listeners = endpoints + tls.endpoints + resp.endpoints
+    let listeners = endpoints + tls.endpoints + resp.endpoints + rdma.endpoints
     parser.requireListener(listeners)
     admin = parser.admin()
     connectionsMax = parser.count("max_connections", 1...1_000_000)
@@ -88,12 +96,15 @@ package struct ServerConfiguration: Sendable {
     wantsNUMA = parser.choice("numa", ["auto": true, "off": false], else: true)
     wantsPrefault = parser.choice("prefault", ["on": true, "off": false], else: true)
     disk = parser.disk()
+    codecs = parser.codecs()
     let isLoopback = listeners.allSatisfy(\.isLoopback)
     hasDevelopmentNamespace =
       parser.choice("development_namespace", ["auto": true, "off": false], else: false)
       && isLoopback
     (tenants, developmentLimits) = parser.tenants(
       hasDevelopment: hasDevelopmentNamespace, verifiesClients: tls.clientCAPath != nil)
+    codecs.development = parser.namespaceCodecs(
+      &tenants, hasDevelopment: hasDevelopmentNamespace)
     namespacesFile = parser.path("namespaces_file")
     limits = parser.limits()
     parser.requireNamespace(
@@ -113,5 +124,12 @@ package struct ServerConfiguration: Sendable {
       order.firstIndex(of: $0.setting.key) ?? 0 < order.firstIndex(of: $1.setting.key) ?? 0
     }
     guard parser.faults.isEmpty else { throw ConfigurationFault(faults: parser.faults) }
+  }
+}
+
+extension ServerConfiguration {
+  /// Whether memory is shared with clients, if the kernel lets it.
+  var offersSharedMemory: Bool {
+    sharedMemory.isWanted && endpoints.contains { if case .unix = $0 { true } else { false } }
   }
 }

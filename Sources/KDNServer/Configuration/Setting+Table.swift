@@ -8,6 +8,24 @@ extension Setting {
     Setting(
       "unix_mode", "0660", "octal", "Who may connect to the Unix socket: its permission bits."),
     Setting(
+      "shm", "auto", "auto|off",
+      "Offer shared memory on the Unix socket; auto: where the kernel can seal memory."),
+    Setting(
+      "shm_uids", list: [], "uid",
+      "Users who may share memory; empty: whoever unix_mode admits and the kernel can name.",
+      .reloadable),
+    Setting(
+      "shm_window", "64MiB", "size",
+      "Largest window into which a client of shared memory writes what it stores; part of ram.",
+      .reloadable),
+    Setting(
+      "rdma", list: [], "HOST:PORT",
+      "Addresses of RDMA devices to listen on; without such a device the daemon says so once."),
+    Setting(
+      "rdma_trusted", "no", "yes|no",
+      "Let clients say their token over RDMA, which encrypts nothing; no: they bring a ticket.",
+      .reloadable),
+    Setting(
       "tls", list: [], "HOST:PORT",
       "TCP addresses to listen on with TLS 1.3; port 0 lets the kernel choose."),
     Setting(
@@ -95,6 +113,24 @@ extension Setting {
     Setting(
       "disk_staging", "64MiB", "size", "Room for reads from disk when RAM is full; part of ram."),
     Setting(
+      "codec_ram", "off", "off|exact|high|balanced|small|archive",
+      "What KV in RAM is encoded to once it has not been used for codec_age; all but exact lose.",
+      .reloadable),
+    Setting(
+      "codec_disk", "off", "off|exact|high|balanced|small|archive",
+      "What KV is encoded to on its way to disk; all but exact lose a little.", .reloadable),
+    Setting(
+      "codec_opaque", "off", "off|zstd|lz4",
+      "What objects without a layout are compressed with, on disk and unused in RAM.",
+      .reloadable),
+    Setting(
+      "codec_age", "60", "seconds",
+      "For so long nobody has used what is encoded in RAM; of no matter on the way to disk.",
+      .reloadable),
+    Setting(
+      "codec_cpu", "50", "percent",
+      "Most processor time that encoding takes, of one core; it never goes before serving."),
+    Setting(
       "namespaces", list: [], "NAME:SHA256",
       "Namespaces and the SHA-256 of a token that opens them, in hexadecimal; a name may recur.",
       .reloadable, .secret),
@@ -105,6 +141,10 @@ extension Setting {
     Setting(
       "namespace_limits", list: [], "NAME LIMIT=VALUE…",
       "Hard limits of a namespace: ram, disk, pinned, connections, requests and bytes a second.",
+      .reloadable),
+    Setting(
+      "namespace_codecs", list: [], "NAME TIER=CODEC…",
+      "Codecs of a namespace in the place of codec_ram, _disk and _opaque: ram, disk, opaque.",
       .reloadable),
     Setting(
       "development_namespace", "auto", "auto|off",

@@ -53,6 +53,35 @@ extension SettingParser {
     return text
   }
 
+  /// Memory shared with clients on this host.
+  mutating func sharedMemory() -> SharedMemorySettings {
+    let isWanted = choice("shm", ["auto": true, "off": false], else: true)
+    let texts = texts("shm_uids")
+    let users = texts.compactMap { text -> UInt32? in
+      // The highest number stands for nobody in the kernel's calls.
+      guard let user = UInt32(text), user != .max else {
+        note(FieldFault("shm_uids", value: text.utf8.count, limit: 10, "'\(text)' is no user id"))
+        return nil
+      }
+      return user
+    }
+    if texts.count > SharedMemorySettings.usersMax {
+      note(
+        FieldFault(
+          "shm_uids", value: texts.count, limit: SharedMemorySettings.usersMax, "too many"))
+    }
+    return SharedMemorySettings(
+      isWanted: isWanted, users: Set(users),
+      window: size("shm_window", SharedMemorySettings.windowBytes))
+  }
+
+  /// Listeners for the fabric.
+  mutating func rdma() -> RDMASettings {
+    RDMASettings(
+      endpoints: addresses(texts("rdma"), "rdma"),
+      isTrusted: choice("rdma_trusted", ["yes": true, "no": false], else: false))
+  }
+
   /// Listeners with TLS and their files.
   mutating func tls(passed: [Endpoint]) -> TLSSettings {
     let texts = texts("tls")

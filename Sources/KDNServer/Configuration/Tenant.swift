@@ -51,18 +51,21 @@ package struct Tenant: Hashable, Sendable {
   package var tokens: [TenantToken]
   /// Names in client certificates that open it without a token, at most `certificateNamesMax`.
   package var certificateNames: [String]
+  /// Codecs that its objects are kept in.
+  package var codecs: KeptCodecs
   /// Who keeps it.
   package let source: Source
 
   /// Puts the values together.
   package init(
     _ name: NamespaceName, limits: NamespaceLimits = .none, tokens: [TenantToken] = [],
-    certificateNames: [String] = [], source: Source
+    certificateNames: [String] = [], codecs: KeptCodecs = .none, source: Source
   ) {
     self.name = name
     self.limits = limits
     self.tokens = tokens
     self.certificateNames = certificateNames
+    self.codecs = codecs
     self.source = source
   }
 

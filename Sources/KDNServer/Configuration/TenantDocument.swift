@@ -11,6 +11,7 @@ struct TenantDocument: Codable {
     let limits: LimitTexts
     let tokens: [Token]
     let certificateNames: [String]
+    let codecs: CodecTexts?
     let leaving: Bool?
 
     enum CodingKeys: String, CodingKey, CaseIterable {
@@ -18,6 +19,7 @@ struct TenantDocument: Codable {
       case limits
       case tokens
       case certificateNames = "certificate_names"
+      case codecs
       case leaving
     }
   }
@@ -30,6 +32,19 @@ struct TenantDocument: Codable {
     enum CodingKeys: String, CodingKey, CaseIterable {
       case sha256
       case expiresUnixMilliseconds = "expires_unix_milliseconds"
+    }
+  }
+
+  /// The codecs that objects are kept in, where it is said.
+  struct CodecTexts: Codable {
+    var ram: String?
+    var disk: String?
+    var opaque: String?
+
+    enum CodingKeys: String, CodingKey, CaseIterable {
+      case ram
+      case disk
+      case opaque
     }
   }
 
@@ -78,6 +93,7 @@ extension TenantDocument.Entry {
         sha256: $0.hash.hexadecimal, expiresUnixMilliseconds: $0.expiresUnixMilliseconds)
     }
     certificateNames = tenant.certificateNames
+    codecs = tenant.codecs == .none ? nil : TenantDocument.CodecTexts(tenant.codecs)
     leaving = nil
   }
 
@@ -86,6 +102,7 @@ extension TenantDocument.Entry {
     limits = TenantDocument.LimitTexts(.none)
     tokens = []
     certificateNames = []
+    codecs = nil
     leaving = true
   }
 
@@ -96,6 +113,7 @@ extension TenantDocument.Entry {
     self.limits = limits ?? TenantDocument.LimitTexts(.none)
     tokens = try values.decodeIfPresent([TenantDocument.Token].self, forKey: .tokens) ?? []
     certificateNames = try values.decodeIfPresent([String].self, forKey: .certificateNames) ?? []
+    codecs = try values.decodeIfPresent(TenantDocument.CodecTexts.self, forKey: .codecs)
     leaving = try values.decodeIfPresent(Bool.self, forKey: .leaving)
   }
 }
@@ -106,6 +124,21 @@ extension TenantDocument.Token {
     sha256 = try values.decode(String.self, forKey: .sha256)
     expiresUnixMilliseconds = try values.decodeIfPresent(
       UInt64.self, forKey: .expiresUnixMilliseconds)
+  }
+}
+
+extension TenantDocument.CodecTexts {
+  init(_ kept: KeptCodecs) {
+    ram = kept.ram?.settingName
+    disk = kept.disk?.settingName
+    opaque = kept.opaque?.settingName
+  }
+
+  init(from decoder: any Decoder) throws {
+    let values = try decoder.strict(CodingKeys.self)
+    ram = try values.decodeIfPresent(String.self, forKey: .ram)
+    disk = try values.decodeIfPresent(String.self, forKey: .disk)
+    opaque = try values.decodeIfPresent(String.self, forKey: .opaque)
   }
 }
 

@@ -86,9 +86,12 @@ package struct TenantFile: Equatable, Sendable {
     let limits = NamespaceLimits(entry.limits)
     try limits.check(field: "\(Self.field): '\(name)'")
     try Tenant.checkCertificateNames(entry.certificateNames, field: "\(Self.field): '\(name)'")
+    let codecs = try KeptCodecs(
+      ram: entry.codecs?.ram, disk: entry.codecs?.disk, opaque: entry.codecs?.opaque,
+      field: "\(Self.field): '\(name)'")
     tenants[name] = Tenant(
       name, limits: limits, tokens: try Self.tokens(entry, name),
-      certificateNames: entry.certificateNames, source: .file)
+      certificateNames: entry.certificateNames, codecs: codecs, source: .file)
   }
 
   private static func tokens(

@@ -16,6 +16,10 @@ package enum EventKind: String, Sendable, CaseIterable {
   case purged
   /// An administrator pinned or unpinned objects.
   case pinned
+  /// An administrator had a job begun that keeps objects in another codec.
+  case recoding
+  /// Such a job ended.
+  case recoded
   /// A tenant was added, changed or removed.
   case namespaceChanged = "namespace_changed"
   /// The least severe level that is logged was set.

@@ -14,11 +14,13 @@ extension ServerControl {
       unixMilliseconds: SystemWallClock().milliseconds(), process: .own(),
       memory: MemoryReport(arena), pool: PoolReport(pool), tiers: TierReport.all(pool, disk),
       disk: disk.map { DiskReport($0, pool.writeBehind) }, links: context.links.reports,
+      sharedMemory: context.sharedMemoryReport,
       operations: context.operations.reports, connections: context.counters.snapshot,
       namespaces: reports(of: pool.namespaces),
-      codecs: pool.codecs.map {
-        CodecReport(name: $0.name, objects: $0.objects, bytes: $0.bytes, rawBytes: $0.rawBytes)
-      },
+      codecs: pool.codecs.map { CodecReport($0) },
+      diskCodecs: tier == nil ? nil : pool.diskCodecs.map { CodecReport($0) },
+      coding: CodingReport(pool.coding, context.profiles.statistics),
+      delivery: context.deliveries.report,
       reload: keeper.reloadState, events: log.counts)
   }
 

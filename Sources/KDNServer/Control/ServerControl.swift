@@ -21,6 +21,7 @@ package final class ServerControl: DaemonControl {
   /// Whether the loops still answer.
   package let pulse: LoopPulse
   let started = SystemClock().now()
+  let recodeJobs: RecodeJobs
   private let drainOrder = Guarded(DrainOrder())
 
   private struct DrainOrder: Sendable {
@@ -39,6 +40,7 @@ package final class ServerControl: DaemonControl {
     self.threshold = threshold
     log = events
     self.audit = audit
+    recodeJobs = RecodeJobs { events.append($0, by: $1) }
     pulse = LoopPulse(loops: loops)
   }
 
@@ -141,6 +143,7 @@ package final class ServerControl: DaemonControl {
     let details = change.details
     do {
       let detail = try await keeper.change(change)
+      if case .remove(let name) = change { _ = recodeJobs.cancel(of: name) }
       audit.granted(change.order, by: who, details)
       log.append(.namespaceChanged, by: who, "namespace \(change.name): \(change.sentence)")
       return detail

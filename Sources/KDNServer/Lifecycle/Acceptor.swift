@@ -26,7 +26,7 @@ final class LoopMembers: @unchecked Sendable {
 /// Puts accepted sockets on the loops, in turn, and counts them.
 final class Acceptor: Sendable {
   private let context: ServerContext
-  private let loops: [Loop]
+  let loops: [Loop]
   private let members: [LoopMembers]
   private let turn = Atomic<Int>(0)
 
@@ -97,20 +97,28 @@ final class Acceptor: Sendable {
     _ number: Int32, _ kind: LinkKind, _ index: Int, _ values: LiveValues, isAdmitted: Bool,
     on loop: isolated Loop
   ) {
-    let members = members[index]
     let session: any ServedConnection =
       if kind == .resp {
         RESPSession(owning: number, loop: index, context: context, now: loop.now())
       } else {
         Session(
-          owning: number, security: kind == .tls ? values.security : nil, kind: kind, loop: index,
-          context: context, now: loop.now())
+          over: Link(owning: number, security: kind == .tls ? values.security : nil), kind: kind,
+          loop: index, context: context, now: loop.now())
       }
+    serve(session, onLoop: index, isAdmitted: isAdmitted, on: loop)
+  }
+
+  /// Serves a connection on the loop of this number, or tells it why not; `isAdmitted` says whether
+  /// `admitConnection` had a place for it.
+  func serve(
+    _ session: any ServedConnection, onLoop index: Int, isAdmitted: Bool, on loop: isolated Loop
+  ) {
+    let members = members[index]
     let name = ObjectIdentifier(session)
     members.sessions[name] = session
     guard isAdmitted else {
       return session.refuse(
-        .tooManyConnections, "connections", limit: values.connectionsMax, on: loop
+        .tooManyConnections, "connections", limit: context.connectionsMax, on: loop
       ) { [members] in members.sessions[name] = nil }
     }
     let ended = { [context, members] in

@@ -9,16 +9,18 @@ struct LiveChanger: Sendable {
   private let keeper: ConfigurationKeeper
   private let threshold: LogThreshold
   private let events: EventLog
+  private let codecs: CodecService
   private let loops: [(Loop, LoopMembers)]
 
   init(
     context: ServerContext, keeper: ConfigurationKeeper, threshold: LogThreshold,
-    events: EventLog, loops: [(Loop, LoopMembers)]
+    events: EventLog, codecs: CodecService, loops: [(Loop, LoopMembers)]
   ) {
     self.context = context
     self.keeper = keeper
     self.threshold = threshold
     self.events = events
+    self.codecs = codecs
     self.loops = loops
   }
 
@@ -26,6 +28,7 @@ struct LiveChanger: Sendable {
   var apply: ConfigurationKeeper.Apply {
     { [self] state, changed in
       limitTenants(state)
+      codecs.apply(state)
       // Who came in by what does not hold any more leaves now, not at the next tick.
       for (loop, members) in loops { loop.post { members.tick(on: $0) } }
       guard let changed else { return }

@@ -72,7 +72,7 @@ package struct PassedSockets: Sendable {
   ) throws(FieldFault) -> LinkKind {
     let isUnix = if case .unix = socket.endpoint { true } else { false }
     guard let name else { return isUnix ? .unix : .tcp }
-    guard let kind = LinkKind(rawValue: name) else {
+    guard let kind = LinkKind(rawValue: name), kind.isSocket else {
       throw FieldFault(
         "LISTEN_FDNAMES", value: name.utf8.count, limit: 0,
         "'\(name)' is none of tcp, tls, unix, resp; say so with FileDescriptorName=")

@@ -19,6 +19,7 @@ package final class Server: Sendable {
   let loops: [Loop]
   private let members: [LoopMembers]
   private let sweeper: Sweeper
+  private let rdma: RDMAService
   private let drainedLoops = DrainedLoops()
 
   /// Where the daemon really listens.
@@ -78,21 +79,40 @@ package final class Server: Sendable {
       context: context, storage: storage, keeper: keeper, loops: loops,
       threshold: surroundings.threshold, events: events, audit: surroundings.audit)
     sweeper = Sweeper(pool: storage.pool, hasTier: storage.tier != nil)
+    let codecs = try CodecService(context, state)
     let changer = LiveChanger(
       context: context, keeper: keeper, threshold: surroundings.threshold, events: events,
-      loops: Array(zip(loops, members)))
+      codecs: codecs, loops: Array(zip(loops, members)))
     changer.limitTenants(state)
+    codecs.apply(state)
+    context.profiles.keep(
+      in: ProfileUseStore(storage.directories, log: log), of: storage.pool,
+      pinMilliseconds: configuration.limits.maxPinMilliseconds, log: log)
+    let acceptor = Acceptor(context: context, loops: loops, members: members)
+    rdma = RDMAService(acceptor: acceptor, context: context, arena: storage.arena)
     do {
-      listeners = try Self.listen(
-        configuration, surroundings.passed,
-        Acceptor(context: context, loops: loops, members: members))
+      listeners = try Self.listen(configuration, surroundings.passed, acceptor, rdma)
     } catch {
+      context.profiles.close()
       storage.pool.closeTier {}
       throw error
     }
-    context.links.setEndpoints(listeners.map { ($0.kind, $0.endpoint) })
+    announce()
     keeper.start(apply: changer.apply, drop: changer.drop)
     events.append(.started, "the daemon serves, version \(Version.text)")
+  }
+
+  /// Tells clients and reports where the daemon really listens.
+  private func announce() {
+    let offers = LinkOffers(
+      listeners, hasSharedMemory: context.sharedMemory.isOffered,
+      hostID: context.offers.hostID)
+    context.setOffers(offers)
+    var served = listeners.map { ($0.kind, $0.endpoint) }
+    if offers.kinds.contains(.sharedMemory) {
+      served += listeners.filter { $0.kind == .unix }.map { (.sharedMemory, $0.endpoint) }
+    }
+    context.links.setEndpoints(served)
   }
 
   /// Reads all files that `configuration` names, as a start would.
@@ -124,19 +144,21 @@ package final class Server: Sendable {
     return loops
   }
 
-  /// Serves no more connections than the process may open files.
+  /// Serves no more connections, and opens no more windows, than the process may open files.
   static func fitConnections(_ keeper: ConfigurationKeeper, _ log: Logger) {
     let configuration = keeper.configuration
     let slabs = configuration.memory.bytes / configuration.slab.bytes
     let limit = DescriptorLimit.raise(
-      for: configuration.connectionsMax, otherFiles: slabs + configuration.disk.filesMax)
+      for: configuration.connectionsMax, otherFiles: slabs + configuration.disk.filesMax,
+      sharesMemory: configuration.offersSharedMemory)
+    var values = keeper.settings.values
+    values.connectionsMax = limit.connections
+    values.windowsMax = limit.windows
+    keeper.settings.replace(values)
     guard limit.connections < configuration.connectionsMax else { return }
     log.warning(
       "fewer connections than configured: the limit of open files is too low",
       metadata: ["max_connections": "\(limit.connections)", "open_files": "\(limit.files)"])
-    var values = keeper.settings.values
-    values.connectionsMax = limit.connections
-    keeper.settings.replace(values)
   }
 
   // MARK: Living
@@ -163,8 +185,9 @@ package final class Server: Sendable {
   package func drain(finished: @escaping @Sendable (Bool) -> Void) {
     context.startDraining()
     context.log.notice("draining", metadata: ["connections": "\(context.counters.connectionCount)"])
-    for (loop, members) in zip(loops, members) {
-      loop.post { [drainedLoops] loop in
+    for (index, (loop, members)) in zip(loops, members).enumerated() {
+      loop.post { [drainedLoops, rdma] loop in
+        rdma.stop(loop: index, on: loop)
         members.drain(on: loop)
         drainedLoops.count()
       }
@@ -191,6 +214,7 @@ package final class Server: Sendable {
   /// too long.
   private func closeTier(_ deadline: Instant, _ finished: @escaping @Sendable (Bool) -> Void) {
     let once = Once(finished)
+    context.profiles.close()
     context.pool.closeTier { [sweeper] in
       sweeper.stop()
       once.call(true)
@@ -204,7 +228,8 @@ package final class Server: Sendable {
   // MARK: Accepting
 
   private static func listen(
-    _ configuration: ServerConfiguration, _ passed: PassedSockets, _ acceptor: Acceptor
+    _ configuration: ServerConfiguration, _ passed: PassedSockets, _ acceptor: Acceptor,
+    _ rdma: RDMAService
   ) throws(StartError) -> [(kind: LinkKind, endpoint: Endpoint)] {
     let own =
       configuration.endpoints.map { ($0.linkKind, $0) }
@@ -218,7 +243,8 @@ package final class Server: Sendable {
         let mode = configuration.unixMode
         bound.append((kind, try acceptor.listen(on: endpoint, as: kind, unixMode: mode)))
       }
-      return bound
+      let fabric = try rdma.listen(on: configuration.rdma.endpoints)
+      return bound + fabric.map { (.rdma, $0) }
     } catch {
       throw error.isAddressTrouble ? .address(error) : .system(error)
     }

@@ -12,6 +12,10 @@ struct Storage {
   let tier: DiskTier?
   /// Largest object that can be made durable; nil without a disk tier.
   let durableBytesMax: Int?
+  /// The directories of the disk tier.
+  let directories: [any BlockDirectory]
+  /// Memory shared with clients on this host.
+  let sharedMemory: SharedMemory
 
   /// Opens the disk tier, whose journals have been read when this returns, and takes the memory.
   ///
@@ -22,25 +26,31 @@ struct Storage {
   ) throws(StartError) {
     let settings = Self.settings(configuration)
     guard configuration.disk.isWanted else {
-      let arenaBytes = try Self.planArena(configuration, diskBytes: 0, log)
+      let (arenaBytes, windowBytes) = try Self.planArena(configuration, diskBytes: 0, log)
       arena = try Self.makeArena(configuration, bytes: arenaBytes, log)
       pool = Pool(configuration: settings, arena: arena, clock: SystemClock())
+      sharedMemory = Self.share(
+        arena, configuration, arena.isShareable, windowBytes, log)
       tier = nil
+      directories = []
       durableBytesMax = nil
       return
     }
     let memory = DiskMemory(configuration.disk, memoryBytes: configuration.memory.bytes)
-    let arenaBytes = try Self.planArena(
+    let (arenaBytes, windowBytes) = try Self.planArena(
       configuration, diskBytes: memory.stagingBytes + memory.tierBytes + settings.writeQueueBytes,
       log)
     // Before the memory, which may take long: a directory that cannot be used is told at once.
     let directories = try DiskDirectories(
       configuration.disk, isResetting: resetsCache, log: log, makeEngine: makeEngine)
+    self.directories = directories.configurations.map(\.directory)
     do throws(StartError) {
       let tier = try Self.openTier(configuration, memory, directories, events, log)
       self.tier = tier
       arena = try Self.makeArena(configuration, bytes: arenaBytes, log)
       let staging = try Self.makeStaging(configuration, bytes: memory.stagingBytes)
+      let isShareable = arena.isShareable && staging.isShareable
+      sharedMemory = Self.share(arena, configuration, isShareable, windowBytes, log)
       pool = Self.makePool(configuration, settings, arena: arena, staging: staging, tier: tier)
     } catch {
       directories.shutDown()
@@ -63,21 +73,46 @@ struct Storage {
     return settings
   }
 
-  /// Bytes of the arena, when `diskBytes` are for the disk tier.
-  private static func planArena(
+  /// Offers memory to clients on this host, or says why not.
+  private static func share(
+    _ arena: Arena, _ configuration: ServerConfiguration, _ isShareable: Bool, _ windowBytes: Int,
+    _ log: Logger
+  ) -> SharedMemory {
+    let isWanted = configuration.offersSharedMemory
+    if isWanted, !isShareable {
+      log.notice("no shared memory is offered: the kernel does not seal memory against writing")
+    }
+    return SharedMemory(
+      arena, isOffered: isWanted && isShareable, windowBytesMax: windowBytes)
+  }
+
+  /// Bytes of the arena, when `diskBytes` are for the disk tier, and those for windows of clients
+  /// that share memory.
+  ///
+  /// Windows take what whole slabs leave over; only where that is less than a quarter of what they
+  /// are to have does the arena give them a slab, and never its last.
+  static func planArena(
     _ configuration: ServerConfiguration, diskBytes: Int, _ log: Logger
-  ) throws(StartError) -> Int {
+  ) throws(StartError) -> (arenaBytes: Int, windowBytes: Int) {
+    let wanted = SharedMemory.windowBytes(of: configuration)
     do {
-      let plan = try PoolConfiguration.plan(
+      var plan = try PoolConfiguration.plan(
         memoryBytesMax: configuration.memory.bytes, slabBytes: configuration.slab.bytes,
         stagingBytes: diskBytes)
+      if plan.spareBytes < wanted / 4, plan.arenaBytes > configuration.slab.bytes {
+        plan = try PoolConfiguration.plan(
+          memoryBytesMax: configuration.memory.bytes,
+          slabBytes: configuration.slab.bytes, stagingBytes: diskBytes + wanted)
+        plan.spareBytes += wanted
+      }
+      let windowBytes = min(wanted, plan.spareBytes)
       log.info(
         "memory planned",
         metadata: [
           "arena_bytes": "\(plan.arenaBytes)", "overhead_bytes": "\(plan.overheadBytes)",
-          "disk_bytes": "\(diskBytes)",
+          "disk_bytes": "\(diskBytes)", "window_bytes": "\(windowBytes)",
         ])
-      return plan.arenaBytes
+      return (plan.arenaBytes, windowBytes)
     } catch {
       throw .configuration(error)
     }

@@ -17,11 +17,9 @@ final class Sweeper: @unchecked Sendable {
     let sweep = Self.timer(every: Self.pauseMilliseconds, on: queue) {
       while pool.sweep(now: SystemClock().now()) {}
     }
-    guard hasTier else {
-      timers = [sweep]
-      return
-    }
-    let tick = Self.timer(every: Self.tierPauseMilliseconds, on: tierQueue) {
+    // Without a tier only what is encoded in RAM is due by the clock.
+    let pause = hasTier ? Self.tierPauseMilliseconds : Self.pauseMilliseconds
+    let tick = Self.timer(every: pause, on: tierQueue) {
       pool.tick(now: SystemClock().now())
     }
     timers = [sweep, tick]

@@ -12,8 +12,8 @@ final class RESPValue {
 
   /// Takes a right of its own to read what `hit` may be read by.
   init(_ hit: borrowing ReadLease) {
-    byteCount = hit.object.byteCount
-    lease = hit.object.block.lease()
+    byteCount = hit.lease.byteCount
+    lease = hit.lease.block.lease()
   }
 
   /// Queues the bytes; the right to read them is kept until they are out.
@@ -93,24 +93,32 @@ struct RESPReplies {
   }
 
   /// Queues all that is ready and has nothing before it that is not.
-  mutating func send(over link: Link) {
+  ///
+  /// - Returns: bytes of values among it.
+  mutating func send(over link: Link) -> Int {
     closeBytes()
+    var valueBytes = 0
     while let entry = entries.first {
       switch entry {
-      case .piece(let piece): send(piece, over: link)
+      case .piece(let piece): valueBytes += send(piece, over: link)
       case .awaited(let number):
-        guard let pieces = filled.removeValue(forKey: number) else { return }
-        for piece in pieces { send(piece, over: link) }
+        guard let pieces = filled.removeValue(forKey: number) else { return valueBytes }
+        for piece in pieces { valueBytes += send(piece, over: link) }
       }
       entries.removeFirst()
     }
+    return valueBytes
   }
 
-  private mutating func send(_ piece: RESPPiece, over link: Link) {
+  private mutating func send(_ piece: RESPPiece, over link: Link) -> Int {
     waitingBytes -= piece.byteCount
     switch piece {
-    case .bytes(let bytes): link.send(bytes, isUrgent: false)
-    case .value(let value): value.send(over: link)
+    case .bytes(let bytes):
+      link.send(bytes, isUrgent: false)
+      return 0
+    case .value(let value):
+      value.send(over: link)
+      return value.byteCount
     }
   }
 

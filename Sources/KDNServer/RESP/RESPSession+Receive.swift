@@ -70,7 +70,7 @@ extension RESPSession {
     guard case .bytes(let count) = reception else { return reception }
     isDry = count < room.count + behind.count
     let taken = min(count, room.count)
-    store?.received(taken)
+    take(taken)
     decoder.valueArrived(taken)
     if count > taken { unsafe append(behind, count - taken) }
     return reception
@@ -82,6 +82,7 @@ extension RESPSession {
       into: UnsafeMutableRawBufferPointer(rebasing: loop.scratch.prefix(wanted)))
     if case .bytes(let count) = reception {
       isDry = count < wanted
+      linkCounter.count(copied: count)
       decoder.valueArrived(count)
     }
     return reception
@@ -115,13 +116,22 @@ extension RESPSession {
   private func takeBufferedValue() {
     while decoder.valueRemaining > 0 {
       guard let room = unsafe store?.room(for: decoder.valueRemaining) else {
-        guard decoder.skipBufferedValue() > 0 else { return }
+        let skipped = decoder.skipBufferedValue()
+        linkCounter.count(copied: skipped)
+        guard skipped > 0 else { return }
         continue
       }
       var target = unsafe MutableSpan<UInt8>(_unsafeBytes: room)
       let count = decoder.takeBufferedValue(into: &target)
       guard count > 0 else { return }
-      store?.received(count)
+      take(count)
     }
+  }
+
+  /// Counts and hashes bytes of a value that lie in their place.
+  private func take(_ count: Int) {
+    store?.received(count)
+    linkCounter.count(copied: count)
+    linkCounter.count(hashed: count)
   }
 }

@@ -26,7 +26,7 @@ final class RESPSession: ServedConnection {
   let owner: OwnerID
   /// Where requests of this loop are counted.
   let times: LoopTimes
-  private let linkCounter: LinkCounter
+  let linkCounter: LinkCounter
   /// The port that the client has reached.
   let port: Int
   /// Who does not log in by then is shown out.
@@ -119,7 +119,7 @@ final class RESPSession: ServedConnection {
         ? RESPError("max number of clients reached") : .busy("the server is going away"))
     hasSurplusPlace = status == .tooManyConnections && context.admitSurplus()
     guard hasSurplusPlace || status != .tooManyConnections else {
-      replies.send(over: link)
+      linkCounter.count(copied: replies.send(over: link))
       _ = link.flush()
       return close(on: loop)
     }
@@ -190,7 +190,7 @@ final class RESPSession: ServedConnection {
 
   func flush(on loop: isolated Loop) {
     guard !isClosed else { return }
-    replies.send(over: link)
+    linkCounter.count(copied: replies.send(over: link))
     let isAlive = link.flush()
     countBytes()
     guard isAlive else { return close(on: loop) }

@@ -14,6 +14,8 @@ struct Call {
   let arrival: Instant
   /// Items or keys; 0 where there are none.
   let items: Int
+  /// Whether what is read is a profile to be used, and not to be sent.
+  let usesProfile: Bool
   /// Bytes of payload asked for or brought.
   var bytes = 0
   /// Of its time, waiting for what nobody had stored yet.
@@ -29,6 +31,7 @@ struct Call {
     self.deadline = deadline
     self.arrival = arrival
     items = request.itemCount
+    if case .codecProfile(.use) = request { usesProfile = true } else { usesProfile = false }
     if case .putBegin(let begin) = request { bytes = begin.totalBytes }
   }
 }

@@ -39,6 +39,8 @@ final class LinkCounter: Sendable {
   private let accepted = Atomic<UInt64>(0)
   private let received = Atomic<UInt64>(0)
   private let sent = Atomic<UInt64>(0)
+  private let copied = Atomic<UInt64>(0)
+  private let hashed = Atomic<UInt64>(0)
   private let handshakeFailures = Atomic<UInt64>(0)
 
   func opened() {
@@ -49,6 +51,14 @@ final class LinkCounter: Sendable {
   func closed() { open.subtract(1, ordering: .relaxed) }
   func count(received more: UInt64) { received.add(more, ordering: .relaxed) }
   func count(sent more: UInt64) { sent.add(more, ordering: .relaxed) }
+  /// Counts payload that the processor moved from one place to another.
+  func count(copied more: Int) {
+    if more > 0 { copied.add(UInt64(more), ordering: .relaxed) }
+  }
+  /// Counts payload of which a checksum was taken.
+  func count(hashed more: Int) {
+    if more > 0 { hashed.add(UInt64(more), ordering: .relaxed) }
+  }
   func countHandshakeFailure() { handshakeFailures.add(1, ordering: .relaxed) }
 
   fileprivate func report(_ kind: LinkKind, endpoints: [String]) -> LinkReport {
@@ -57,6 +67,8 @@ final class LinkCounter: Sendable {
       acceptedTotal: accepted.load(ordering: .relaxed),
       receivedBytesTotal: received.load(ordering: .relaxed),
       sentBytesTotal: sent.load(ordering: .relaxed),
+      copiedBytesTotal: copied.load(ordering: .relaxed),
+      hashedBytesTotal: hashed.load(ordering: .relaxed),
       handshakeFailuresTotal: handshakeFailures.load(ordering: .relaxed))
   }
 }

@@ -28,8 +28,12 @@ struct PendingGet {
     self.since = since
   }
 
-  /// When waiting ends.
-  var deadline: Instant { call.deadline }
+  /// When waiting ends: with the client's time, or for one who adapts with half of it, since what
+  /// was read must travel in the rest.
+  var deadline: Instant {
+    guard request.adaptation != nil, case .reads = cause else { return call.deadline }
+    return since.advanced(milliseconds: call.deadline.nanoseconds(since: since) / 2_000_000)
+  }
 
   /// What was read, if anything was.
   var fetch: Fetch? {

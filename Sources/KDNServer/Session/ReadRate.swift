@@ -4,6 +4,8 @@ struct ReadRate {
   static let bytesMin = 256 << 10
   /// Weight of the newest request in the average.
   private static let newestWeight = 0.25
+  /// A disk that turns.
+  private static let assumedPerSecond = 100e6
 
   private var bytesPerSecond = 0.0
 
@@ -15,6 +17,9 @@ struct ReadRate {
       bytesPerSecond == 0
       ? rate : bytesPerSecond * (1 - Self.newestWeight) + rate * Self.newestWeight
   }
+
+  /// Bytes a second; what a slow disk reads while nothing has been measured.
+  var perSecond: Double { bytesPerSecond == 0 ? Self.assumedPerSecond : bytesPerSecond }
 
   /// How long reading `bytes` will take; nil while nothing has been measured.
   func microseconds(for bytes: Int) -> UInt64? {

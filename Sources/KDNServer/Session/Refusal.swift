@@ -28,6 +28,13 @@ struct Refusal: Error {
     Refusal(.notFound, FieldFault(field, value: value, limit: 0, problem))
   }
 
+  /// The daemon's own memory does not hold one more of them now.
+  static func noMemory(_ field: String) -> Refusal {
+    Refusal(
+      .busy, FieldFault(field, value: 0, limit: 0, "no memory for it now"),
+      retryAfterMilliseconds: 1000)
+  }
+
   /// Bytes received are not the bytes announced.
   static func checksum(found: Checksum, announced: Checksum) -> Refusal {
     Refusal(

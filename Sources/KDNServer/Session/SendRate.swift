@@ -27,6 +27,9 @@ struct SendRate {
       ? rate : bytesPerSecond * (1 - Self.newestWeight) + rate * Self.newestWeight
   }
 
+  /// Bytes a second; nil while nothing has been measured.
+  var perSecond: Double? { bytesPerSecond == 0 ? nil : bytesPerSecond }
+
   /// How long `bytes` will take; 0 while nothing has been measured.
   func microseconds(for bytes: Int) -> UInt64 {
     bytesPerSecond == 0 ? 0 : UInt64(Double(bytes) * 1e6 / bytesPerSecond)

@@ -1,3 +1,4 @@
+internal import KDNControl
 internal import KDNCore
 internal import KDNPool
 internal import KDNTransport
@@ -18,6 +19,14 @@ final class ServerContext: Sendable {
   /// What is known of namespaces to clients of Redis.
   let keyspaces: RESPKeyspaces
   let operations = OperationTimes()
+  /// What GET has sent in which form.
+  let deliveries = DeliveryCounters()
+  /// What codecs learned, as far as it is in use.
+  let profiles = CodecProfiles()
+  /// Memory shared with clients on this host.
+  let sharedMemory: SharedMemory
+  /// Tickets by which clients come in over another link.
+  let tickets = Guarded(TicketTable())
   let slowLog: SlowLog
   let log: Logger
   let report: StatisticsReporter
@@ -31,6 +40,8 @@ final class ServerContext: Sendable {
   private static let surplusMax = 64
   private let readRate = Guarded(ReadRate())
   private let attempts = Guarded(AttemptLimiter())
+  private let served = Guarded(
+    LinkOffers([], hasSharedMemory: false, hostID: LinkOffers.ownHostID()))
   private let draining = Atomic<Bool>(false)
   private let surplus = Atomic<Int>(0)
   private let nextOwner = Atomic<UInt64>(1)
@@ -48,7 +59,19 @@ final class ServerContext: Sendable {
     self.durableBytesMax = storage.durableBytesMax
     self.log = log
     self.report = report
+    self.sharedMemory = storage.sharedMemory
     self.serverID = (0..<16).map { _ in UInt8.random(in: 0...255) }
+  }
+
+  /// Where the daemon can be reached.
+  var offers: LinkOffers { served.withLock { $0 } }
+
+  /// Tells where the daemon can be reached, before any client can ask.
+  func setOffers(_ offers: LinkOffers) { served.withLock { $0 = offers } }
+
+  /// Memory shared with clients; nil without a Unix socket over which they could ask for it.
+  var sharedMemoryReport: SharedMemoryReport? {
+    offers.kinds.contains(.unix) ? sharedMemory.report : nil
   }
 
   /// Limits of a connection that begins now.
@@ -87,6 +110,9 @@ final class ServerContext: Sendable {
   func readMicroseconds(for bytes: Int) -> UInt64? {
     bytes == 0 ? 0 : readRate.withLock { $0.microseconds(for: bytes) }
   }
+
+  /// Bytes a second that come from disk, with care as long as that is unknown.
+  var readPerSecond: Double { readRate.withLock { $0.perSecond } }
 
   /// A name for a new connection, never used before in this run.
   func makeOwner() -> OwnerID {

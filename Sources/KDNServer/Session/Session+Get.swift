@@ -46,11 +46,16 @@ extension Session {
     return tickets
   }
 
-  /// Reads what is only on disk, then answers; at once if nothing is.
+  /// Reads what is only on disk, and has decoded what the client does not; then answers, at once
+  /// if there is nothing of it.
   private func read(_ get: GetRequest, _ call: Call, on loop: isolated Loop) throws(Refusal) {
     let signal = LoopSignal(loop: loop, session: self)
     let id = call.id
-    let fetch = context.pool.fetch(get.items.map(\.key), in: call.namespace) {
+    let keys = get.items.map(\.key)
+    let terms = FetchTerms(
+      accepting: get.forms, isExact: get.flags.contains(.exact),
+      below: chosenBelow(get, call, now: loop.now()))
+    let fetch = context.pool.fetch(keys, in: call.namespace, terms) {
       signal.raise { session, loop in session.recheck(id, on: loop) }
     }
     guard let fetch, !fetch.isDone else {
@@ -109,35 +114,89 @@ extension Session {
   private func answer(
     _ get: GetRequest, _ call: Call, fetch: Fetch?, isLate: Bool, on loop: isolated Loop
   ) throws(Refusal) {
-    let namespace = call.namespace
-    var reply = GetReply(creditBytes: limits.creditBytes)
-    for item in get.items {
-      switch find(item.key, namespace, fetch) {
-      case .miss(let cause):
-        reply.miss(isLate ? Self.lateCause(cause, isReading: fetch != nil) : cause)
-      case .hit(let hit):
-        do {
-          let ranges = try selected(item.selection, of: hit.object, namespace)
-          reply.hit(
-            hit, ranges: ranges, isWhole: item.selection == .whole,
-            isVerified: !get.flags.contains(.unverified))
-        } catch {
-          throw .fault(error)
+    if call.usesProfile {
+      return try useProfile(
+        get.items[0], of: get, call, fetch: fetch, isLate: isLate, on: loop)
+    }
+    var reply = GetReply(room: room(for: get), isInPlace: get.place.kind == .sharedMemory)
+    if let adaptation = get.adaptation {
+      try chooseItems(
+        of: get, adaptation, call, fetch: fetch, isLate: isLate, for: &reply, now: loop.now())
+    } else {
+      for item in get.items {
+        switch found(item, of: get, call.namespace, fetch: fetch, isLate: isLate) {
+        case .miss(let cause): reply.miss(cause)
+        case .hit(let hit): try add(hit, item, of: get, call.namespace, to: &reply)
         }
       }
     }
+    context.deliveries.add(reply.tally)
     var call = call
     call.bytes = reply.payloadBytes
     try takeBytes(call.bytes, now: loop.now())
-    reply.send(
-      over: link, id: call.id, frameBytesMax: limits.maxFramePayloadBytes, encoder: &encoder)
+    let hashed = reply.hashedBytes
+    switch get.place {
+    case .inline:
+      linkCounter.count(copied: call.bytes)
+      linkCounter.count(hashed: hashed)
+      reply.send(
+        over: link, id: call.id, of: call.operation,
+        frameBytesMax: limits.maxFramePayloadBytes, encoder: &encoder)
+    case .sharedMemory(let leaseMilliseconds):
+      sharedCounter.count(hashed: hashed)
+      try lend(reply, leaseMilliseconds, call, on: loop)
+    case .remote(let regions):
+      linkCounter.count(hashed: hashed)
+      return try answerRemotely(reply, regions, call, on: loop)
+    }
     ended(call, .ok, now: loop.now())
   }
 
+  /// How much the answer may be; what is lent in place counts until it is given back.
+  private func room(for get: GetRequest) -> GetReply.Room {
+    guard get.place.kind == .sharedMemory else {
+      return GetReply.Room(creditBytes: limits.creditBytes)
+    }
+    let fixed = GetResponse.fixedByteCount + InPlaceAnswer.fixedByteCount
+    return GetReply.Room(
+      creditBytes: share?.room(within: limits.creditBytes) ?? 0,
+      bodyBytes: limits.maxBodyBytes - fixed - get.items.count * GetDescriptor.byteCount)
+  }
+
+  /// What there is of an item for this client.
+  func found(
+    _ item: GetRequest.Item, of get: GetRequest, _ namespace: Namespace, fetch: Fetch?,
+    isLate: Bool
+  ) -> Lookup {
+    switch find(item.key, namespace, accepting: get.forms, fetch) {
+    case .hit(let hit):
+      return get.flags.contains(.exact) && !hit.isExact ? .miss(.inexact) : .hit(hit)
+    case .miss(let cause):
+      return .miss(isLate ? Self.lateCause(cause, isReading: fetch != nil) : cause)
+    }
+  }
+
+  /// Adds what an item selects of a hit to the answer.
+  func add(
+    _ hit: consuming ReadLease, _ item: GetRequest.Item, of get: GetRequest,
+    _ namespace: Namespace, to reply: inout GetReply
+  ) throws(Refusal) {
+    do {
+      let ranges = try selected(item.selection, of: hit, namespace)
+      reply.hit(
+        hit, ranges: ranges, isWhole: item.selection == .whole,
+        isVerified: !get.flags.contains(.unverified))
+    } catch {
+      throw .fault(error)
+    }
+  }
+
   /// What the fetch has is final; the rest is in RAM, nowhere, or not yet read.
-  private func find(_ key: ObjectKey, _ namespace: Namespace, _ fetch: Fetch?) -> Lookup {
+  private func find(
+    _ key: ObjectKey, _ namespace: Namespace, accepting forms: CodecSet, _ fetch: Fetch?
+  ) -> Lookup {
     if let fetch, let found = fetch.take(key) { return found }
-    return context.pool.lookup(key, in: namespace)
+    return context.pool.lookup(key, in: namespace, accepting: forms)
   }
 
   /// Who waited for commits waited for all that is missing; who waited for reads only for what
@@ -146,11 +205,13 @@ extension Session {
     isReading && cause != .notReady ? cause : .overDeadline
   }
 
-  private func selected(
-    _ selection: GetRequest.Selection, of object: StoredObject, _ namespace: Namespace
+  /// The ranges of a hit's bytes that a selection names.
+  func selected(
+    _ selection: GetRequest.Selection, of hit: borrowing ReadLease, _ namespace: Namespace
   ) throws(FieldFault) -> [Range<Int>] {
+    let object = hit.object
     switch selection {
-    case .whole: return [0..<object.byteCount]
+    case .whole: return [0..<hit.lease.byteCount]
     case .ranges(let ranges):
       for range in ranges where range.upperBound > object.byteCount {
         throw FieldFault(

@@ -12,18 +12,17 @@ extension Session {
   func welcome(_ hello: HelloRequest, _ id: UInt64, now: Instant, on loop: isolated Loop) {
     let name = try? NamespaceName(hello.namespace)
     // A name that cannot be costs the same work as one that is not there.
-    guard
-      let pass = context.tenants.admit(
-        name ?? Self.nobody, token: hello.token, peerNames: link.peerNames,
-        nowMilliseconds: SystemWallClock().milliseconds()), name != nil
-    else { return refuseLater(id, now: now, on: loop) }
+    guard let pass = admit(hello, name ?? Self.nobody, now: now), name != nil else {
+      return refuseLater(id, now: now, on: loop)
+    }
     do throws(Refusal) {
       let member = try enter(pass, now: now)
       self.member = member
-      machine.welcomed(limits: limits)
+      open(makeShare(of: member))
+      machine.welcomed(limits: limits, places: places)
       decoder.maxBodyBytes = limits.maxBodyBytes
       let answer = HelloResponse(
-        limits: limits, links: [.tcp, .unix], namespaceGeneration: member.namespace.generation,
+        limits: limits, links: links, namespaceGeneration: member.namespace.generation,
         serverID: context.serverID, server: context.serverName)
       send(.hello(answer), id)
       times.count(.hello, .ok, nanoseconds: loop.now().nanoseconds(since: now))
@@ -54,6 +53,32 @@ extension Session {
     nextPassCheck = now.advanced(milliseconds: Self.passCheckMilliseconds)
     return context.tenants.holds(
       member.pass, nowMilliseconds: SystemWallClock().milliseconds())
+  }
+
+  /// What opens the namespace: a ticket, a token or a certificate; nil if nothing does.
+  ///
+  /// The fabric encrypts nothing: unless it is trusted, only tickets open anything there.
+  private func admit(_ hello: HelloRequest, _ name: NamespaceName, now: Instant) -> TenantPass? {
+    if hello.usesTicket { return redeem(hello, name, now: now) }
+    guard kind != .rdma || context.settings.values.trustsRDMA else { return nil }
+    return context.tenants.admit(
+      name, token: hello.token, peerNames: link.peerNames,
+      nowMilliseconds: SystemWallClock().milliseconds())
+  }
+
+  /// Where payload may be on this connection.
+  private var places: Set<PayloadPlace> {
+    var places: Set<PayloadPlace> = [.inline]
+    if share != nil { places.insert(.sharedMemory) }
+    if kind == .rdma { places.insert(.remote) }
+    return places
+  }
+
+  /// What the daemon serves; shared memory, on a Unix socket, only if this client may have it.
+  private var links: LinkKinds {
+    var links = context.offers.kinds
+    if kind == .unix, share == nil { links.remove(.sharedMemory) }
+    return links
   }
 
   /// Stands for a name that cannot be; whether a tenant is called so does not matter.

@@ -60,7 +60,8 @@ extension Session {
     }
   }
 
-  private func answerLater(
+  /// Keeps a request until `finish` answers it.
+  func answerLater(
     _ call: Call, transferID: UInt64? = nil, on loop: isolated Loop
   ) -> UInt64 {
     lastSerial += 1
@@ -76,7 +77,8 @@ extension Session {
     finish(id, serial, answer.mapError { Refusal($0) }, now: now)
   }
 
-  private func finish(
+  /// Answers a request that was kept, unless it has been answered since.
+  func finish(
     _ id: UInt64, _ serial: UInt64, _ answer: Result<Response, Refusal>, now: Instant
   ) {
     guard let reply = pendingReplies[id], reply.serial == serial else { return }

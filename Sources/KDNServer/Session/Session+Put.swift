@@ -56,6 +56,9 @@ extension Session {
     guard let transfer = transfers[commit.transferID] else {
       throw .unknown("transferID", commit.transferID, "no such transfer on this connection")
     }
+    guard transfer.readsInFlight == 0 else {
+      return try deferCommit(commit, call, on: loop)
+    }
     var call = call
     call.bytes = transfer.receivedBytes
     let answer: PublishAnswer
@@ -102,7 +105,7 @@ extension Session {
 
   /// Forgets a transfer and gives its room and credit back.
   func endTransfer(_ id: UInt64) {
-    guard forget(id) else { return }
+    guard let transfer = transfers[id], forget(id), !lingers(transfer, id) else { return }
     machine.closeTransfer(id)
   }
 

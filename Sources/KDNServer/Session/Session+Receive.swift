@@ -15,6 +15,11 @@ extension Session {
   /// Reads until the socket is empty, the budget is spent or too much waits to be sent.
   func receive(on loop: isolated Loop) {
     guard !closesWhenFlushed else { return drop(on: loop) }
+    copiedInTurn = 0
+    if hasWaitingFrames {
+      hasWaitingFrames = false
+      guard handleFrames(on: loop) else { return }
+    }
     var budget = Self.readBudgetBytes
     while budget > 0, !isClosed, !closesWhenFlushed, refusal == nil {
       let reception =
@@ -25,6 +30,8 @@ extension Session {
       case .ended: return close(on: loop)
       }
       guard handleFrames(on: loop) else { return }
+      budget -= copiedInTurn
+      copiedInTurn = 0
       if isDry || link.queuedBytes >= limits.creditBytes { return }
     }
   }
@@ -71,7 +78,7 @@ extension Session {
     guard case .bytes(let count) = reception else { return reception }
     isDry = count < room.count + control.count && link.handshake == .none
     let payload = min(count, room.count)
-    payloadTransfer?.received(payload, now: loop.now())
+    take(payload, now: loop.now())
     decoder.payloadArrived(payload)
     if count > payload { unsafe append(control, count - payload) }
     return reception
@@ -83,6 +90,7 @@ extension Session {
       into: UnsafeMutableRawBufferPointer(rebasing: loop.scratch.prefix(wanted)))
     if case .bytes(let count) = reception {
       isDry = count < wanted && link.handshake == .none
+      linkCounter.count(copied: count)
       decoder.payloadArrived(count)
     }
     return reception
@@ -98,6 +106,10 @@ extension Session {
     do {
       while !closesWhenFlushed, !isClosed, refusal == nil {
         takeBufferedPayload(on: loop)
+        if copiedInTurn > Self.readBudgetBytes {
+          hasWaitingFrames = true
+          return false
+        }
         guard let header = try decoder.nextFrame() else { break }
         handle(header, on: loop)
       }
@@ -113,14 +125,23 @@ extension Session {
   private func takeBufferedPayload(on loop: isolated Loop) {
     while decoder.payloadRemaining > 0 {
       guard let room = unsafe payloadTransfer?.room(for: decoder.payloadRemaining) else {
-        guard decoder.skipBufferedPayload() > 0 else { return }
+        let skipped = decoder.skipBufferedPayload()
+        linkCounter.count(copied: skipped)
+        guard skipped > 0 else { return }
         continue
       }
       var target = unsafe MutableSpan<UInt8>(_unsafeBytes: room)
       let count = decoder.takeBufferedPayload(into: &target)
       guard count > 0 else { return }
-      payloadTransfer?.received(count, now: loop.now())
+      take(count, now: loop.now())
     }
+  }
+
+  /// Counts and hashes payload that lies in its place.
+  private func take(_ count: Int, now: Instant) {
+    payloadTransfer?.received(count, now: now)
+    linkCounter.count(copied: count)
+    linkCounter.count(hashed: count)
   }
 
   /// Does what the machine makes of a frame.
@@ -133,16 +154,27 @@ extension Session {
     case .hello(let hello, let id): welcome(hello, id, now: now, on: loop)
     case .execute(let request, let id, let deadline):
       context.counters.countRequest()
+      lastRequestAt = now
       execute(request, id, deadline: deadline, arrival: now, on: loop)
-    case .data(let data, let length):
-      payloadTransfer = transfers[data.transferID]
-      payloadTransfer?.expect(offset: data.offset, length: length, now: now)
-      // What was reserved was paid for at BEGIN.
-      if payloadTransfer?.isReceiving != true { member?.gate.chargeBytes(length, now: now) }
+    case .data(let data, let length): take(data, length, now: now, on: loop)
     case .refuse(let id, let op, let status, let fault):
       sendError(id, op, Refusal(status, fault), arrival: now, now: loop.now())
     case .skip: break
     case .goAway(let status, let fault): goAway(status, fault)
+    }
+  }
+
+  /// Takes bytes of a transfer: those that follow, those of the window, or those to be fetched.
+  private func take(_ data: PutDataRequest, _ length: Int, now: Instant, on loop: isolated Loop) {
+    if case .remote(let region) = data.source { return readRemotely(data, region, on: loop) }
+    let transfer = transfers[data.transferID]
+    transfer?.expect(offset: data.offset, length: length, now: now)
+    // What was reserved was paid for at BEGIN.
+    if transfer?.isReceiving != true { member?.gate.chargeBytes(length, now: now) }
+    if case .window(let offset, let byteCount) = data.source {
+      if let transfer { takeFromWindow(transfer, offset: offset, byteCount: byteCount, now: now) }
+    } else {
+      payloadTransfer = transfer
     }
   }
 }

@@ -22,6 +22,11 @@ extension Session {
         try self.abort(abort)
         respond(.putAbort, call, now: loop.now())
       case .purge(let purge): self.purge(purge, call, on: loop)
+      case .mapSlab(let request): try mapSlab(request, call, now: loop.now())
+      case .openWindow(let request): try openWindow(request, call, now: loop.now())
+      case .linkTicket:
+        respond(.linkTicket(try ticket(member, now: arrival)), call, now: loop.now())
+      case .codecProfile(let request): try profile(request, call, on: loop)
       case .pin, .unpin:
         respondOnceSettled(try answer(request, member.namespace), call, on: loop)
       default: respond(try answer(request, member.namespace), call, now: loop.now())
@@ -76,7 +81,7 @@ extension Session {
       }
       return .exists(ExistsResponse(present: present))
     case .release(let request):
-      guard pool.release(lease: request.leaseID, owner: owner) else {
+      guard release(request.leaseID) else {
         throw .unknown("leaseID", request.leaseID, "no such lease on this connection")
       }
       return .release
@@ -97,10 +102,10 @@ extension Session {
       return .prefetch(PrefetchResponse(present: answer.present, started: answer.started))
     case .document(let request): return .document(try answer(request, namespace))
     case .stats:
-      let json = context.report.json(
-        pool: pool, counters: context.counters, namespace: namespace)
+      let json = context.report.json(context, namespace: namespace)
       return .stats(StatsResponse(json: json))
-    case .hello, .get, .putBegin, .putData, .putCommit, .putAbort, .purge:
+    case .hello, .get, .putBegin, .putData, .putCommit, .putAbort, .purge, .mapSlab, .openWindow,
+      .linkTicket, .codecProfile:
       preconditionFailure("\(request.operation) is not answered here")
     }
   }
@@ -136,7 +141,14 @@ extension Session {
     return sending + reading
   }
 
-  private func leaseTime(_ wanted: UInt32) -> UInt64 {
+  /// Leases in place have numbers of their own.
+  private func release(_ lease: UInt64) -> Bool {
+    lease & InPlaceAnswer.leaseBit == 0
+      ? context.pool.release(lease: lease, owner: owner) : share?.release(lease) ?? false
+  }
+
+  /// How long a lease lasts, in milliseconds; 0 asks for the usual time.
+  func leaseTime(_ wanted: UInt32) -> UInt64 {
     wanted == 0
       ? UInt64(limits.defaultLeaseMilliseconds)
       : min(UInt64(wanted), UInt64(limits.maxLeaseMilliseconds))

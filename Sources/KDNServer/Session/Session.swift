@@ -14,21 +14,33 @@ final class Session: ServedConnection {
   /// How long a connection that is over still reads, so that what it sent last arrives: closing a
   /// socket with unread bytes throws away what waits on the other side.
   static let farewellMilliseconds: UInt64 = 1000
+  /// A client that keeps memory from others without need is shown out once it has asked nothing
+  /// for this long: it can come in again at once.
+  static let strandedIdleMilliseconds: UInt64 = 2000
+  /// How long a descriptor waits that the kernel does not let pass now.
+  static let descriptorPauseMilliseconds: UInt64 = 5
   /// How often it is asked whether the client may still be here.
   static let passCheckMilliseconds: UInt64 = 400
 
   let context: ServerContext
   /// The limits that held when the connection was accepted; HELLO tells them.
   let limits: Limits
-  let link: Link
+  let link: any SessionLink
+  /// How the client reaches the daemon.
+  let kind: LinkKind
   let owner: OwnerID
   /// Where requests of this loop are counted.
   let times: LoopTimes
-  private let linkCounter: LinkCounter
+  let linkCounter: LinkCounter
+  private let shareCounter: LinkCounter
   /// When HELLO, and a TLS handshake before it, must be complete.
   let handshakeEnds: Instant
   /// What HELLO made of the connection.
   var member: Member?
+  /// The memory that the client shares; nil if it may not.
+  private(set) var share: MemoryShare?
+  /// It has used shared memory, and counts among those who do.
+  private var usesShare = false
   /// A HELLO that is being refused; nothing is read meanwhile.
   var refusal: PendingRefusal?
   var nextPassCheck: Instant
@@ -38,6 +50,8 @@ final class Session: ServedConnection {
   var transfers: [UInt64: Transfer] = [:]
   var pendingGets: [UInt64: PendingGet] = [:]
   var pendingReplies: [UInt64: PendingReply] = [:]
+  /// What of PUTs waits for bytes that are on their way.
+  var remote = RemoteTransfers()
   /// Numbers the requests that are answered from other threads.
   var lastSerial: UInt64 = 0
   /// Puts frames together.
@@ -45,7 +59,6 @@ final class Session: ServedConnection {
   /// How fast this client takes bytes.
   private(set) var sendRate = SendRate()
   var decoder: FrameDecoder
-  private var token: UInt64 = 0
   var payloadTransfer: Transfer?
   private var isReading = true
   private var isWriting = false
@@ -55,6 +68,10 @@ final class Session: ServedConnection {
   private var isServing = true
   /// The last read took less than there was room for: the socket is empty, no need to ask again.
   var isDry = false
+  /// Bytes copied out of the window since the last read from the link.
+  var copiedInTurn = 0
+  /// Frames wait in the decoder until the others have had their turn.
+  var hasWaitingFrames = false
   /// Nothing more is taken from the client; what is queued goes out, then the connection ends.
   var closesWhenFlushed = false
   /// Everything is out; when to stop waiting for the other side's end.
@@ -66,26 +83,30 @@ final class Session: ServedConnection {
   private var countedSentBytes: UInt64 = 0
   private var countedReceivedBytes: UInt64 = 0
   private var lastSendProgress: Instant
+  /// When the last request came.
+  var lastRequestAt: Instant
   private var ended: (() -> Void)?
 
-  /// Takes over a socket that the loop with this number has accepted; with `security`, for TLS.
+  /// Takes over a connection of `kind` that has come in on the loop with this number.
   init(
-    owning number: Int32, security: TLSServer? = nil, kind: LinkKind, loop: Int,
-    context: ServerContext, now: Instant
+    over link: any SessionLink, kind: LinkKind, loop: Int, context: ServerContext, now: Instant
   ) {
     let limits = context.limits
     self.context = context
     self.limits = limits
-    link = Link(owning: number, security: security)
+    self.link = link
+    self.kind = kind
     owner = context.makeOwner()
     times = context.operations[loop: loop]
     linkCounter = context.links[kind]
+    shareCounter = context.links[.sharedMemory]
     handshakeEnds = now.advanced(milliseconds: UInt64(limits.handshakeTimeoutMilliseconds))
     machine = SessionMachine(limits: limits, acceptedAt: now)
     decoder = FrameDecoder(
       maxBodyBytes: Limits.handshakeBodyBytesMax,
       maxFramePayloadBytes: limits.maxFramePayloadBytes)
     lastSendProgress = now
+    lastRequestAt = now
     nextPassCheck = now
     seenTenants = context.admission.generation
     linkCounter.opened()
@@ -121,7 +142,7 @@ final class Session: ServedConnection {
 
   private func watchLink(on loop: isolated Loop) -> Bool {
     do {
-      token = try loop.watch(link.number, for: self)
+      try link.watch(on: loop, for: self)
       return true
     } catch {
       context.log.warning("a connection cannot be watched", metadata: ["error": "\(error)"])
@@ -131,7 +152,7 @@ final class Session: ServedConnection {
   }
 
   func ready(readable: Bool, writable: Bool, on loop: isolated Loop) {
-    // Nothing is watched while a HELLO waits to be refused: the socket has broken.
+    // Nothing is watched while a HELLO waits to be refused: the connection has broken.
     if readable, refusal != nil { return close(on: loop) }
     if readable && isReading { receive(on: loop) }
     flush(on: loop)
@@ -147,7 +168,10 @@ final class Session: ServedConnection {
     expireTransfers(now)
     expireGets(now, on: loop)
     expireReplies(now)
+    expireCommits(now, on: loop)
+    share?.expire(now: now)
     if !closesWhenFlushed, !isStillAdmitted(now: now) { goAway(.unauthorised, nil) }
+    if !closesWhenFlushed, let fault = nuisance(now) { goAway(.busy, fault) }
     if let fault = timeout(now) {
       context.counters.countTimeout()
       goAway(.deadline, fault)
@@ -159,6 +183,7 @@ final class Session: ServedConnection {
     return min(
       pendingGets.values.map(\.deadline).min() ?? .never,
       pendingReplies.values.map(\.deadline).min() ?? .never,
+      remote.nextDeadline, share?.nextEnd ?? .never,
       refusal?.due ?? .never, farewellEnds ?? .never)
   }
 
@@ -187,6 +212,10 @@ final class Session: ServedConnection {
     measure(now)
     if machine.isDrained && transfers.isEmpty { closesWhenFlushed = true }
     if closesWhenFlushed { sayFarewell(now, on: loop) }
+    if link.isShortOfDescriptors {
+      // No event tells when others have received theirs: a tick tries again.
+      loop.wake(at: now.advanced(milliseconds: Self.descriptorPauseMilliseconds))
+    }
     watch(on: loop)
   }
 
@@ -194,7 +223,8 @@ final class Session: ServedConnection {
   func close(on loop: isolated Loop) {
     guard !isClosed else { return }
     isClosed = true
-    loop.unwatch(token, link.number)
+    // Nothing may move bytes of transfers any more when they are dropped.
+    link.unwatch(on: loop)
     endService()
     context.pool.refundBuffers(chargedBytes)
     chargedBytes = 0
@@ -224,6 +254,8 @@ final class Session: ServedConnection {
     context.counters.countTransfers(-transfers.count)
     pendingGets.removeAll()
     pendingReplies.removeAll()
+    remote.removeAll()
+    endShare()
     transfers.removeAll()
     payloadTransfer = nil
     context.pool.ownerEnded(owner)
@@ -235,11 +267,11 @@ final class Session: ServedConnection {
     let mayRead = refusal == nil && hasRoom
     let mustWrite = link.wantsToWrite
     if mayRead != isReading || mustWrite != isWriting {
-      loop.update(token, link.number, readable: mayRead, writable: mustWrite)
+      link.update(readable: mayRead, writable: mustWrite, on: loop)
       isReading = mayRead
       isWriting = mustWrite
     }
-    if mayRead, link.hasBufferedInput { resume(on: loop) }
+    if mayRead, hasWaitingFrames || link.hasBufferedInput { resume(on: loop) }
   }
 
   /// Comes back to bytes of which no event will tell, after the others have had their turn.
@@ -250,6 +282,25 @@ final class Session: ServedConnection {
       session.isResuming = false
       if session.isReading { session.receive(on: loop) }
     }
+  }
+
+  // MARK: Shared memory
+
+  /// Lets the client use shared memory from now on.
+  func open(_ share: MemoryShare?) { self.share = share }
+
+  /// Counters of shared memory; the first use makes the connection one of those that share it.
+  var sharedCounter: LinkCounter {
+    if !usesShare { shareCounter.opened() }
+    usesShare = true
+    return shareCounter
+  }
+
+  private func endShare() {
+    share?.end()
+    share = nil
+    if usesShare { shareCounter.closed() }
+    usesShare = false
   }
 
   // MARK: Time and memory
@@ -263,6 +314,14 @@ final class Session: ServedConnection {
     if link.handshake == .underWay, now >= handshakeEnds { return machine.timeoutFault }
     let isIdle = !closesWhenFlushed && transfers.isEmpty && link.queuedBytes == 0
     return isIdle && machine.timeout(now: now) != nil ? machine.timeoutFault : nil
+  }
+
+  /// Says what the client keeps from others without need.
+  private func nuisance(_ now: Instant) -> FieldFault? {
+    guard let share, now > lastRequestAt.advanced(milliseconds: Self.strandedIdleMilliseconds),
+      machine.requestsInFlight == 0, transfers.isEmpty, link.queuedBytes == 0, share.isInTheWay
+    else { return nil }
+    return FieldFault("slabs", value: 1, limit: 0, "mapped slabs are gone: come in again")
   }
 
   private func measure(_ now: Instant) {

@@ -22,7 +22,8 @@ final class StatisticsReporter: Sendable {
   }
 
   /// The numbers now, as UTF-8 JSON; of other namespaces nothing is told.
-  func json(pool: Pool, counters: ServerCounters, namespace: Namespace) -> String {
+  func json(_ context: ServerContext, namespace: Namespace) -> String {
+    let pool = context.pool
     let own = OwnNamespaceReport(pool.share(of: namespace))
     guard seesAll(namespace.name) else {
       return text(
@@ -35,7 +36,8 @@ final class StatisticsReporter: Sendable {
       DaemonStatistics(
         schema: DaemonReport.schemaNow, version: Version.text, uptimeSeconds: uptimeSeconds,
         process: .own(), memory: MemoryReport(arena), pool: PoolReport(statistics),
-        namespace: own, connections: counters.snapshot,
+        namespace: own, connections: context.counters.snapshot, links: context.links.reports,
+        sharedMemory: context.sharedMemoryReport.map(\.withoutConnections),
         disk: tier.map { DiskReport($0.statistics, statistics.writeBehind) }))
   }
 
@@ -67,6 +69,8 @@ private struct DaemonStatistics: Encodable {
   let pool: PoolReport
   let namespace: OwnNamespaceReport
   let connections: ConnectionReport
+  let links: [LinkReport]
+  let sharedMemory: SharedMemoryReport?
   let disk: DiskReport?
 }
 

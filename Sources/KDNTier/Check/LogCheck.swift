@@ -148,7 +148,7 @@ package struct LogCheck {
     report.live.sort { $0.header.sequence < $1.header.sequence }
     report.damaged.sort { $0.header.sequence < $1.header.sequence }
     report.totals.liveRecords = report.live.count
-    report.totals.liveBytes = report.live.reduce(0) { $0 + $1.header.facts.byteCount }
+    report.totals.liveBytes = report.live.reduce(0) { $0 + $1.header.storedBytes }
   }
 
   /// Damage to what no daemon would serve costs nothing.

@@ -27,8 +27,8 @@ struct RecordReader {
       position += count
     }
     let found = checksum.digest()
-    guard found != expected.facts.checksum else { return nil }
-    return .payload(found: found, expected: expected.facts.checksum)
+    guard found != expected.facts.storedChecksum else { return nil }
+    return .payload(found: found, expected: expected.facts.storedChecksum)
   }
 
   private func isHeader(

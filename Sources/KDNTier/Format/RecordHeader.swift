@@ -5,8 +5,6 @@
 package struct RecordHeader: Equatable, Sendable {
   /// All that is kept of the object besides its bytes.
   package var facts: ObjectFacts
-  /// How the stored bytes become the object's; 0: they are the object's.
-  package var codec: UInt16
   /// The incarnation of the segment's header.
   package var incarnation: UInt64
   /// Order of writing, unique and growing within the directory: of two records of a key the one
@@ -16,9 +14,6 @@ package struct RecordHeader: Equatable, Sendable {
   package var blockIndex: Int
   /// Where the stored bytes begin, in bytes from the start of the record.
   package var payloadOffset: Int
-  /// How many bytes are stored.
-  package var storedBytes: Int
-
   /// Length in bytes: one sector of the smallest devices, so that it is written whole or not.
   package static let byteCount = 512
   /// Bytes that are copied behind the header begin here.
@@ -27,23 +22,25 @@ package struct RecordHeader: Equatable, Sendable {
   package static let pagedPayloadOffset = diskBlockBytes
   /// Most bytes of an object.
   package static let storedBytesMax = 1 << 40
-  /// The codec of bytes that are stored as they are, the only one so far.
-  package static let codecRaw: UInt16 = 0
+  /// The codec of bytes that are stored as they are.
+  package static let codecRaw = UInt16(StoredForm.raw)
 
-  /// Names a record of `facts.byteCount` bytes stored as they are; `isPaged` says whether they
-  /// begin at a page or behind the header.
+  /// Names a record of the bytes of an object in its form; `isPaged` says whether they begin at a
+  /// page or behind the header.
   package init(
     facts: ObjectFacts, incarnation: UInt64, sequence: UInt64, blockIndex: Int, isPaged: Bool
   ) {
     self.facts = facts
-    self.codec = Self.codecRaw
     self.incarnation = incarnation
     self.sequence = sequence
     self.blockIndex = blockIndex
     self.payloadOffset = isPaged ? Self.pagedPayloadOffset : Self.inlinePayloadOffset
-    self.storedBytes = facts.byteCount
   }
 
+  /// How the stored bytes become the object's; 0: they are the object's.
+  package var codec: UInt16 { UInt16(facts.form?.codec ?? StoredForm.raw) }
+  /// How many bytes are stored.
+  package var storedBytes: Int { facts.storedBytes }
   /// Whether the bytes begin at a page.
   package var isPaged: Bool { payloadOffset == Self.pagedPayloadOffset }
 

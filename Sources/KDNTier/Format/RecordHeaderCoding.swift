@@ -19,6 +19,7 @@ extension RecordHeader {
     writer.put(UInt32(payloadOffset))
     writer.put(UInt64(storedBytes))
     facts.write(to: &writer)
+    facts.form?.write(to: &writer)
     writer.putZeros(Self.checksumOffset - writer.count)
     unsafe buffer.copyBytes(from: writer.bytes)
     let checksum = unsafe Self.checksum(UnsafeRawBufferPointer(buffer), nonce: nonce)
@@ -47,21 +48,22 @@ extension RecordHeader {
     }
     var reader = unsafe ByteReader(
       Array(buffer), in: FormatTag.byteCount..<Self.checksumOffset)
-    codec = try reader.take("codec")
+    let codec: UInt16 = try reader.take("codec")
     incarnation = try reader.take("incarnation")
     sequence = try reader.take("sequence")
     blockIndex = Int(try reader.take("blockIndex", as: UInt32.self))
     payloadOffset = Int(try reader.take("payloadOffset", as: UInt32.self))
-    storedBytes = try reader.takeCount("storedBytes", in: 1...Self.storedBytesMax)
+    let storedBytes = try reader.takeCount("storedBytes", in: 1...Self.storedBytesMax)
     facts = try ObjectFacts(from: &reader)
+    if codec != Self.codecRaw {
+      facts.form = try StoredForm(
+        codec: codec, byteCount: storedBytes, of: facts.byteCount, from: &reader)
+    }
     try reader.takeReserved(count: reader.remaining)
-    try check()
+    try check(storedBytes)
   }
 
-  private func check() throws(FieldFault) {
-    guard codec == Self.codecRaw else {
-      throw FieldFault("codec", value: Int(codec), limit: Int(Self.codecRaw), "unknown codec")
-    }
+  private func check(_ storedBytes: Int) throws(FieldFault) {
     guard blockIndex >= 1 else {
       throw FieldFault("blockIndex", value: blockIndex, limit: 1, "block 0 is the header")
     }
@@ -70,7 +72,7 @@ extension RecordHeader {
       throw FieldFault(
         "payloadOffset", value: payloadOffset, limit: Self.pagedPayloadOffset, "no such offset")
     }
-    guard storedBytes == facts.byteCount else {
+    guard storedBytes == self.storedBytes else {
       throw FieldFault(
         "storedBytes", value: storedBytes, limit: facts.byteCount, "differs from byteCount")
     }
@@ -87,6 +89,33 @@ extension RecordHeader {
         of: nonce.littleEndian, toByteOffset: checksumOffset, as: UInt64.self)
       return unsafe Checksum(of: UnsafeRawBufferPointer(keyed)).value
     }
+  }
+}
+
+extension StoredForm {
+  /// Appends the 48 bytes that a record of this form has beside the facts.
+  fileprivate func write(to writer: inout ByteWriter) {
+    writer.put(checksum.value)
+    writer.put(decodedChecksum.value)
+    profile.write(to: &writer)
+  }
+
+  /// Whether the number is one of a codec that anybody knows is for the reader of the bytes.
+  fileprivate init(
+    codec: UInt16, byteCount: Int, of rawByteCount: Int, from reader: inout ByteReader
+  ) throws(FieldFault) {
+    guard let number = UInt8(exactly: codec) else {
+      throw FieldFault("codec", value: Int(codec), limit: Int(UInt8.max), "no such codec")
+    }
+    guard byteCount < rawByteCount else {
+      throw FieldFault(
+        "storedBytes", value: byteCount, limit: rawByteCount - 1, "more than the object's bytes")
+    }
+    self.init(
+      codec: number, byteCount: byteCount,
+      checksum: Checksum(try reader.take("storedChecksum")),
+      decodedChecksum: Checksum(try reader.take("decodedChecksum")),
+      profile: try ChunkHash(from: &reader, field: "profile"))
   }
 }
 

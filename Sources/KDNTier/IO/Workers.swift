@@ -10,14 +10,19 @@ final class Workers: Sendable {
   private let jobs = JobQueue()
   private let threads = Guarded<[OwnThread]>([])
 
-  /// Starts `count` threads that show as `name`, of which 15 bytes count.
+  /// Starts `count` threads that show as `name`, of which 15 bytes count; `niceness` above 0 lets
+  /// others have the CPU first.
   ///
   /// - Throws: if the kernel gives no thread.
-  init(count: Int, name: String) throws(DiskError) {
+  init(count: Int, name: String, niceness: Int32 = 0) throws(DiskError) {
     precondition(count > 0, "work needs a worker")
     for _ in 0..<count {
       do throws(DiskError) {
         let thread = try OwnThread(name: name) { [jobs] in
+          // Of no matter if the kernel will not: it is a wish.
+          if niceness > 0 {
+            _ = setpriority(__priority_which_t(PRIO_PROCESS.rawValue), 0, niceness)
+          }
           while let job = jobs.next() { job() }
         }
         threads.withLock { $0.append(thread) }

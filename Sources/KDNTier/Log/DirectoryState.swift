@@ -124,6 +124,10 @@ package enum DirectoryLayout {
   static let superblockDraft = "superblock.new"
   static let checkpoint = "checkpoint"
   static let checkpointDraft = "checkpoint.new"
+  /// Which profiles of codecs are in use; the daemon's, not the tier's.
+  package static let profiles = "profiles"
+  /// The next list, until it takes the place of the last one.
+  package static let profilesDraft = "profiles.new"
   static let journals = ["journal-0", "journal-1"]
   private static let segmentPrefix = "segment-"
 
@@ -162,7 +166,9 @@ package enum DirectoryLayout {
   /// Whether a file is one that the tier makes, so that it may go with the cache.
   package static func isOurs(_ name: String) -> Bool {
     segmentNumber(name) != nil || journals.contains(name)
-      || [superblock, superblockDraft, checkpoint, checkpointDraft].contains(name)
+      || [
+        superblock, superblockDraft, checkpoint, checkpointDraft, profiles, profilesDraft,
+      ].contains(name)
   }
 }
 

@@ -39,8 +39,10 @@ struct IndexEntry: Sendable {
   var sequence: UInt64
   /// Its place among its tenant's objects: the sequence that it had when it came into the index.
   fileprivate(set) var order: UInt64
-  var byteCount: Int
-  var checksum: Checksum
+  let byteCount: Int
+  let checksum: Checksum
+  /// The form that its bytes are kept in; boxed, for most records have none.
+  fileprivate(set) var box: FormBox?
   var generation: UInt64
   var storedAtMilliseconds: UInt64
   var ttlMilliseconds: UInt64
@@ -65,10 +67,24 @@ struct IndexEntry: Sendable {
     firstToken = UInt32(clamping: facts.firstToken)
     byteCount = facts.byteCount
     checksum = facts.checksum
+    box = facts.form.map(FormBox.init)
     generation = facts.generation
     storedAtMilliseconds = facts.storedAtMilliseconds
     ttlMilliseconds = facts.ttlMilliseconds
     parent = facts.parent == .none ? 0 : facts.parent.fingerprint
+  }
+
+  /// The form that its bytes are kept in; nil: as they were stored.
+  var form: StoredForm? { box?.form }
+  /// Length and checksum of the bytes that are kept.
+  var storedBytes: Int { form?.byteCount ?? byteCount }
+  var storedChecksum: Checksum { form?.checksum ?? checksum }
+
+  /// Whether `facts` are of the same object, in whatever form.
+  func isSame(as facts: ObjectFacts) -> Bool {
+    byteCount == facts.byteCount && checksum == facts.checksum && generation == facts.generation
+      && storedAtMilliseconds == facts.storedAtMilliseconds
+      && ttlMilliseconds == facts.ttlMilliseconds
   }
 
   /// Whether the TTL is over at `now`; a clock set back never makes a TTL longer.
@@ -97,6 +113,13 @@ struct IndexEntry: Sendable {
   }
 }
 
+/// A form on the heap.
+final class FormBox: Sendable {
+  let form: StoredForm
+
+  init(_ form: StoredForm) { self.form = form }
+}
+
 /// All records that are here, by full name.
 struct DiskIndex: Sendable {
   private var entries: [DiskKey: IndexEntry] = [:]
@@ -110,6 +133,8 @@ struct DiskIndex: Sendable {
   private(set) var bytes = 0
   private(set) var pinnedBytes = 0
   private(set) var heldBytes = 0
+  /// What objects take, by their form's codec.
+  private(set) var forms: [UInt8: FormShare] = [:]
 
   /// How many records.
   var count: Int { entries.count }
@@ -153,9 +178,15 @@ struct DiskIndex: Sendable {
   }
 
   private mutating func count(_ entry: IndexEntry, _ namespace: UInt32, _ sign: Int) {
-    bytes += sign * entry.byteCount
-    if entry.isPinned { pinnedBytes += sign * entry.byteCount }
-    if entry.isHeld { heldBytes += sign * entry.byteCount }
+    bytes += sign * entry.storedBytes
+    if entry.isPinned { pinnedBytes += sign * entry.storedBytes }
+    if entry.isHeld { heldBytes += sign * entry.storedBytes }
+    let codec = entry.form?.codec ?? StoredForm.raw
+    var form = forms[codec] ?? FormShare()
+    form.objects += sign
+    form.bytes += sign * entry.storedBytes
+    form.rawBytes += sign * entry.byteCount
+    forms[codec] = form.objects > 0 ? form : nil
     if !entry.hasEnded { shares[Int(namespace)].count(entry, sign) }
   }
 
@@ -164,6 +195,19 @@ struct DiskIndex: Sendable {
   mutating func update(_ key: DiskKey, _ change: (inout IndexEntry) -> Void) {
     guard let position = entries.index(forKey: key) else { return }
     change(&entries.values[position])
+  }
+
+  /// Notes that an object lies elsewhere, and in another form; nothing if it is gone.
+  mutating func move(
+    _ key: DiskKey, to place: RecordPlace, sequence: UInt64, form: StoredForm?
+  ) {
+    guard let position = entries.index(forKey: key) else { return }
+    count(entries.values[position], key.namespace, -1)
+    entries.values[position].place = place
+    entries.values[position].sequence = sequence
+    entries.values[position].uses = 0
+    entries.values[position].box = form.map(FormBox.init)
+    count(entries.values[position], key.namespace, +1)
   }
 
   // MARK: Tenants

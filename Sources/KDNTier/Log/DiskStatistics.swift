@@ -8,6 +8,7 @@ struct DiskCounters: Sendable {
   var syncs: UInt64 = 0
   var reinserted: UInt64 = 0
   var reinsertedBytes: UInt64 = 0
+  var rewritten: UInt64 = 0
   var reclaimedSegments: UInt64 = 0
   var dropped: UInt64 = 0
   var droppedForQuota: UInt64 = 0
@@ -71,6 +72,8 @@ package struct DiskStatistics: Sendable, Equatable {
   package var reinserted: UInt64
   /// Bytes of those copies.
   package var reinsertedBytes: UInt64
+  /// Objects written anew in another form.
+  package var rewritten: UInt64
   /// Segments begun anew.
   package var reclaimedSegments: UInt64
   /// Objects dropped by reclaiming, by faults and for quotas.
@@ -98,6 +101,7 @@ extension LogState {
       readBytes: counters.readBytes, writes: counters.writes,
       writtenBytes: counters.writtenBytes, syncs: counters.syncs,
       reinserted: counters.reinserted, reinsertedBytes: counters.reinsertedBytes,
+      rewritten: counters.rewritten,
       reclaimedSegments: counters.reclaimedSegments, dropped: counters.dropped,
       droppedForQuota: counters.droppedForQuota, corrupt: counters.corrupt,
       tombstones: tenants.tombstoneCount, recoveredRecords: counters.recoveredRecords,

@@ -24,7 +24,7 @@ extension DiskTier: Tier {
       }
       return .held(
         HeldFacts(
-          byteCount: entry.byteCount, checksum: entry.checksum,
+          byteCount: entry.byteCount, checksum: entry.checksum, form: entry.form,
           isDurable: entry.stage == .durable && state.isJournalDurable,
           isPinned: entry.isPinned, ttlMilliseconds: entry.ttlLeft(atWallMilliseconds: wall)))
     }
@@ -50,12 +50,24 @@ extension DiskTier: Tier {
     _ facts: ObjectFacts, _ bytes: TierBytes, isDurable: Bool,
     completion: @escaping @Sendable (Result<Void, TierRefusal>) -> Void
   ) {
-    precondition(bytes.byteCount == facts.byteCount, "the bytes of another object")
+    precondition(bytes.byteCount == facts.storedBytes, "the bytes of another object")
     change { state, now, wall in
       state.write(
         facts, bytes, isDurable: isDurable, now: now, wall: wall, completion: completion)
     }
   }
+
+  package func rewrite(
+    _ facts: ObjectFacts, _ bytes: TierBytes,
+    completion: @escaping @Sendable (Result<Void, TierRefusal>) -> Void
+  ) {
+    precondition(bytes.byteCount == facts.storedBytes, "the bytes of another object")
+    change { state, now, wall in
+      state.rewrite(facts, bytes, now: now, wall: wall, completion: completion)
+    }
+  }
+
+  package var forms: [UInt8: FormShare] { look { state, _ in state.index.forms } }
 
   package func makeDurable(
     _ key: ObjectKey, in namespace: NamespaceName,
@@ -83,7 +95,7 @@ extension DiskTier: Tier {
     case .started: break
     case .ended(let reading): completion(reading)
     case .copy(let bytes, let facts):
-      unsafe room.base.copyMemory(from: bytes.base, byteCount: facts.byteCount)
+      unsafe room.base.copyMemory(from: bytes.base, byteCount: facts.storedBytes)
       completion(.whole(facts))
     }
   }

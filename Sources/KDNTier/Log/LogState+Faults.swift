@@ -17,8 +17,8 @@ extension LogState {
     directories[directory].copies = []
     directories[directory].queue = []
     for sequence in waiting where writes[sequence] != nil {
-      directories[directory].queuedBytes -= writes[sequence]?.facts.byteCount ?? 0
-      queuedBytes -= writes[sequence]?.facts.byteCount ?? 0
+      directories[directory].queuedBytes -= writes[sequence]?.facts.storedBytes ?? 0
+      queuedBytes -= writes[sequence]?.facts.storedBytes ?? 0
       retry(sequence, now: now)
     }
     directories[directory].reclaim = nil
@@ -30,7 +30,7 @@ extension LogState {
     guard var write = writes[sequence] else { return }
     let isWanted = index[write.key]?.sequence == sequence
     let other = directories.indices.filter {
-      directories[$0].isWritable && write.facts.byteCount <= directories[$0].payloadBytesMax
+      directories[$0].isWritable && write.facts.storedBytes <= directories[$0].payloadBytesMax
     }.min { directories[$0].queuedBytes < directories[$1].queuedBytes }
     guard write.original == nil, isWanted, let other else { return lose(sequence) }
     write.directory = other

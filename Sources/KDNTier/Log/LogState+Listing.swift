@@ -56,8 +56,9 @@ extension LogState {
 extension TierListing {
   fileprivate init(_ key: ObjectKey, _ entry: IndexEntry, wall: UInt64) {
     self.init(
-      key: key, byteCount: entry.byteCount, tokenCount: Int(entry.tokenCount),
-      firstToken: Int(entry.firstToken), uses: UInt64(entry.uses), isPinned: entry.isPinned,
+      key: key, byteCount: entry.byteCount, form: entry.form,
+      tokenCount: Int(entry.tokenCount), firstToken: Int(entry.firstToken),
+      uses: UInt64(entry.uses), isPinned: entry.isPinned,
       ttlMilliseconds: entry.ttlLeft(atWallMilliseconds: wall))
   }
 }

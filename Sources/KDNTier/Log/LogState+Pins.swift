@@ -8,7 +8,7 @@ extension LogState {
     if let number = keys.first?.namespace, let limit = limits[number]?.pinnedBytesMax {
       let added = Set(keys).reduce(0) { sum, key in
         let entry = live(key, wall: wall)
-        return sum + (entry?.isPinned == false ? entry?.byteCount ?? 0 : 0)
+        return sum + (entry?.isPinned == false ? entry?.storedBytes ?? 0 : 0)
       }
       let pinned = index.usage(of: number).pinnedBytes
       guard added == 0 || added <= limit - pinned else {
@@ -24,7 +24,7 @@ extension LogState {
   ) -> Bool {
     guard let entry = live(key, wall: wall) else { return false }
     if !entry.isPinned {
-      guard index.pinnedBytes + entry.byteCount <= capacityBytes / 4 else { return false }
+      guard index.pinnedBytes + entry.storedBytes <= capacityBytes / 4 else { return false }
     }
     guard end > tenants.pins[key] ?? 0 else { return true }
     remember([.pinned(namespace, key.key, endMilliseconds: end)])
@@ -58,7 +58,7 @@ extension LogState {
       holds[key] = max(known, end)
       return true
     }
-    guard index.heldBytes + entry.byteCount <= capacityBytes / 4 else { return false }
+    guard index.heldBytes + entry.storedBytes <= capacityBytes / 4 else { return false }
     holds[key] = end
     index.setHeld(key, true)
     return true

@@ -24,7 +24,7 @@ extension LogState {
     for key in keys where !counted.contains(key) {
       guard let entry = live(DiskKey(namespace: number, key: key), wall: wall) else { continue }
       sum.objects += 1
-      sum.bytes += entry.byteCount
+      sum.bytes += entry.storedBytes
     }
     for key in keys { drop(DiskKey(namespace: number, key: key)) }
     let last = nextSequence - 1
@@ -73,7 +73,7 @@ extension LogState {
     for (key, entry) in gone {
       if !counted.contains(key.key), live(key, wall: wall) != nil {
         sum.objects += 1
-        sum.bytes += entry.byteCount
+        sum.bytes += entry.storedBytes
       }
       drop(key)
     }

@@ -93,7 +93,7 @@ extension LogState {
       if areAllBound { found.boundThrough = place.rank }
       guard !entry.isBound, !isAwaited(entry) else { return true }
       found.keys.append(key)
-      found.bytesLeft -= entry.byteCount
+      found.bytesLeft -= entry.storedBytes
       return true
     }
     return found

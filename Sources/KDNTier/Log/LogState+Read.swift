@@ -21,7 +21,7 @@ extension LogState {
       return .ended(.missed(isReady ? cause(key, wall: wall) ?? .evicted : .notReady))
     }
     // Purged and stored anew, at another length, since the caller looked.
-    guard room.byteCount == entry.byteCount else { return .ended(.missed(.purged)) }
+    guard room.byteCount == entry.storedBytes else { return .ended(.missed(.purged)) }
     note(key)
     counters.hits += 1
     if entry.stage == .writing {
@@ -39,10 +39,10 @@ extension LogState {
     directories[directory].slots[slot].readers += 1
     directories[directory].reads.append(
       PendingRead(
-        key: key, sequence: entry.sequence, place: entry.place, byteCount: entry.byteCount,
-        checksum: entry.checksum, nonce: directories[directory].slots[slot].nonce,
+        key: key, sequence: entry.sequence, place: entry.place, byteCount: entry.storedBytes,
+        checksum: entry.storedChecksum, nonce: directories[directory].slots[slot].nonce,
         incarnation: directories[directory].slots[slot].incarnation,
-        isPaged: entry.byteCount >= PendingWrite.pagedBytesMin, room: room,
+        isPaged: entry.storedBytes >= PendingWrite.pagedBytesMin, room: room,
         completion: completion))
     pump(directory, now: now)
     return .started

@@ -180,8 +180,8 @@ extension LogState {
       enqueue(
         takeSequence(),
         PendingWrite(
-          key: key, facts: header.facts, source: .copy(buffer, of: header.sequence),
-          directory: directory, isPaged: header.isPaged))
+          key: key, facts: header.facts, source: .copy(buffer), directory: directory,
+          isPaged: header.isPaged, original: header.sequence))
     } else {
       reclaim.blocksLeft -= header.blocksInReclaim
       directories[directory].reclaim = reclaim

@@ -180,6 +180,9 @@ extension LogState {
     guard let write = writes.removeValue(forKey: sequence), let placed = write.placed else {
       return
     }
+    if let original = write.original, !write.isCopy {
+      return rewritten(write, sequence, original, placed)
+    }
     if let original = write.original {
       index.update(write.key) { entry in
         guard entry.sequence == original else { return }

@@ -16,18 +16,18 @@ extension LogState {
       note(key)
       return join(present, isDurable: isDurable, now: now, completion: completion)
     }
-    guard queuedBytes + facts.byteCount <= configuration.queuedWriteBytesMax || queuedBytes == 0
+    guard queuedBytes + facts.storedBytes <= configuration.queuedWriteBytesMax || queuedBytes == 0
     else { return finish { completion(.failure(.busy)) } }
-    guard let directory = leastLoaded(for: facts.byteCount) else {
+    guard let directory = leastLoaded(for: facts.storedBytes) else {
       return finish { completion(.failure(.failed)) }
     }
     drop(key)
-    if let refusal = makeRoom(for: facts.byteCount, in: key.namespace, wall: wall) {
+    if let refusal = makeRoom(for: facts.storedBytes, in: key.namespace, wall: wall) {
       return finish { completion(.failure(refusal)) }
     }
     var write = PendingWrite(
       key: key, facts: facts, source: .object(bytes), directory: directory,
-      isPaged: facts.byteCount >= PendingWrite.pagedBytesMin)
+      isPaged: facts.storedBytes >= PendingWrite.pagedBytesMin)
     if isDurable { write.whenDurable = [completion] } else { write.whenWritten = [completion] }
     let sequence = takeSequence()
     let place = RecordPlace(directory: UInt16(directory), slot: 0, block: 0)
@@ -35,7 +35,7 @@ extension LogState {
       key,
       IndexEntry(
         facts, place: place, sequence: sequence, stage: .writing,
-        isPinned: isPinned(key, byteCount: facts.byteCount)))
+        isPinned: isPinned(key, byteCount: facts.storedBytes)))
     enqueue(sequence, write)
     pump(directory, now: now)
   }
@@ -80,7 +80,7 @@ extension LogState {
     guard isReady else { return .busy }
     let writable = directories.filter(\.isWritable)
     guard let limit = writable.map(\.payloadBytesMax).max() else { return .failed }
-    guard facts.byteCount <= limit else { return .tooLarge(limit: limit) }
+    guard facts.storedBytes <= limit else { return .tooLarge(limit: limit) }
     return index.count < configuration.objectsMax ? nil : .notAdmitted
   }
 
@@ -100,7 +100,7 @@ extension LogState {
   static let sequencesAhead: UInt64 = 1 << 24
 
   /// The writable directory with the least waiting that has segments large enough.
-  private mutating func leastLoaded(for byteCount: Int) -> Int? {
+  mutating func leastLoaded(for byteCount: Int) -> Int? {
     turn += 1
     let count = directories.count
     return (0..<count).map { ($0 + turn) % count }.filter {
@@ -109,9 +109,9 @@ extension LogState {
   }
 
   mutating func enqueue(_ sequence: UInt64, _ write: PendingWrite) {
-    directories[write.directory].queuedBytes += write.facts.byteCount
-    queuedBytes += write.facts.byteCount
-    if write.original != nil {
+    directories[write.directory].queuedBytes += write.facts.storedBytes
+    queuedBytes += write.facts.storedBytes
+    if write.isCopy {
       directories[write.directory].copies.append(sequence)
     } else {
       directories[write.directory].queue.append(sequence)
@@ -147,12 +147,12 @@ extension LogState {
   /// Gives up a record that was never placed.
   private mutating func discard(_ sequence: UInt64) {
     guard let write = writes.removeValue(forKey: sequence) else { return }
-    directories[write.directory].queuedBytes -= write.facts.byteCount
-    queuedBytes -= write.facts.byteCount
+    directories[write.directory].queuedBytes -= write.facts.storedBytes
+    queuedBytes -= write.facts.storedBytes
     for completion in write.whenWritten + write.whenDurable {
       finish { completion(.failure(.gone)) }
     }
-    guard write.original != nil else { return }
+    guard write.isCopy else { return }
     directories[write.directory].reclaim?.blocksLeft -= write.recordBytes / diskBlockBytes + 1
     copyEnded(write.directory)
   }
@@ -179,7 +179,7 @@ extension LogState {
     directories[directory].slots[slot].writesInFlight += 1
     directories[directory].writesInFlight += 1
     write.placed = (slot, incarnation, block)
-    if write.original != nil {
+    if write.isCopy {
       directories[directory].reclaim?.blocksLeft -= header.blocksInReclaim
     }
     let (pieces, buffer) = write.pieces(header, nonce: nonce)
@@ -206,9 +206,9 @@ extension LogState {
     }
     let directory = write.directory
     directories[directory].writesInFlight -= 1
-    directories[directory].queuedBytes -= write.facts.byteCount
+    directories[directory].queuedBytes -= write.facts.storedBytes
     directories[directory].slots[placed.slot].writesInFlight -= 1
-    queuedBytes -= write.facts.byteCount
+    queuedBytes -= write.facts.storedBytes
     if case .failure(let error) = result {
       directories[directory].writeErrors += 1
       quarantine(directory, error, now: now)
@@ -221,17 +221,16 @@ extension LogState {
     counters.writtenBytes += UInt64(write.recordBytes)
     let waiting = write.whenWritten
     write.whenWritten = []
-    if write.original == nil {
-      write.source = .none
-      markReadable(write.key, sequence)
-    }
+    if !write.isCopy { write.source = .none }
+    if write.original == nil { markReadable(write.key, sequence) }
     let isHere = write.original != nil || index[write.key]?.sequence == sequence
     for completion in waiting { finish { completion(isHere ? .success(()) : .failure(.gone)) } }
     if directories[directory].slots[placed.slot].unsynced.isEmpty {
       directories[directory].slots[placed.slot].unsyncedSince = now
     }
     directories[directory].slots[placed.slot].unsynced.append(sequence)
-    if !write.whenDurable.isEmpty || write.original != nil {
+    // Nobody waits for a rewrite: the next group commit has it.
+    if write.isCopy || write.original == nil && !write.whenDurable.isEmpty {
       directories[directory].slots[placed.slot].isSyncWanted = true
     }
     writes[sequence] = write
@@ -259,7 +258,7 @@ extension PendingWrite {
     _ header: RecordHeader, nonce: UInt64
   ) -> (pieces: [BlockSpan], buffer: PageBuffer) {
     switch source {
-    case .copy(let record, _):
+    case .copy(let record):
       unsafe header.write(to: record.headerBytes, nonce: nonce)
       return ([record.span], record)
     case .object(let bytes) where isPaged && bytes.ownsWholePages:
@@ -273,7 +272,7 @@ extension PendingWrite {
       let record = PageBuffer(byteCount: recordBytes)
       unsafe header.write(to: record.headerBytes, nonce: nonce)
       unsafe record.base.advanced(by: header.payloadOffset).copyMemory(
-        from: bytes.base, byteCount: facts.byteCount)
+        from: bytes.base, byteCount: facts.storedBytes)
       return ([record.span], record)
     case .none: preconditionFailure("a record is written once")
     }

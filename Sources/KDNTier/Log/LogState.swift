@@ -77,7 +77,7 @@ struct LogState: Sendable {
   mutating func count(_ entry: IndexEntry, _ sign: Int) {
     let directory = Int(entry.place.directory)
     directories[directory].objects += sign
-    directories[directory].bytes += sign * entry.byteCount
+    directories[directory].bytes += sign * entry.storedBytes
   }
 
   mutating func submit(_ directory: Int, _ work: DiskWork, _ event: LogEvent) {

@@ -8,7 +8,7 @@ struct PendingWrite: Sendable {
     /// An object in memory.
     case object(TierBytes)
     /// A record read from a segment that is being reclaimed: all of it, header first.
-    case copy(PageBuffer, of: UInt64)
+    case copy(PageBuffer)
     /// The bytes are written.
     case none
   }
@@ -19,6 +19,8 @@ struct PendingWrite: Sendable {
   var directory: Int
   /// Whether the payload begins at a page, so that it can be read in place.
   let isPaged: Bool
+  /// The sequence of the record whose place it takes once it is durable; nil if it is the first.
+  var original: UInt64?
   /// Where it was placed; nil as long as it waits.
   var placed: (slot: Int, incarnation: UInt64, block: Int)?
   /// Called once the bytes can be read back.
@@ -28,12 +30,11 @@ struct PendingWrite: Sendable {
 
   /// Bytes that the record takes in a segment.
   var recordBytes: Int {
-    RecordHeader.recordBytes(storing: facts.byteCount, isPaged: isPaged)
+    RecordHeader.recordBytes(storing: facts.storedBytes, isPaged: isPaged)
   }
 
-  /// The sequence of the record that this is a copy of; nil if it is none.
-  var original: UInt64? {
-    if case .copy(_, let sequence) = source { return sequence }
-    return nil
+  /// Whether it is a record out of a segment that is being reclaimed.
+  var isCopy: Bool {
+    if case .copy = source { true } else { false }
   }
 }

@@ -13,7 +13,7 @@ enum RecordCheck {
     guard
       let header = try? unsafe RecordHeader(reading: line, nonce: read.nonce),
       header.incarnation == read.incarnation, header.facts.key == read.key.key,
-      header.facts.byteCount == read.byteCount, header.facts.checksum == read.checksum,
+      header.storedBytes == read.byteCount, header.facts.storedChecksum == read.checksum,
       header.isPaged == read.isPaged, header.blockIndex == Int(read.place.block)
     else { return nil }
     if !buffer.isInPlace {
@@ -33,6 +33,6 @@ enum RecordCheck {
     let payload = unsafe UnsafeRawBufferPointer(
       rebasing: buffer.bytes[
         header.payloadOffset..<header.payloadOffset + header.storedBytes])
-    return unsafe Checksum(of: payload) == header.facts.checksum
+    return unsafe Checksum(of: payload) == header.facts.storedChecksum
   }
 }

@@ -176,7 +176,7 @@ enum SegmentReader {
       }
       position += count
     }
-    return checksum.digest() == record.facts.checksum
+    return checksum.digest() == record.facts.storedChecksum
   }
 }
 

@@ -20,12 +20,12 @@ struct TenantShare: Sendable {
   /// Adds what an object counts, or takes it off.
   mutating func count(_ entry: IndexEntry, _ sign: Int) {
     usage.objects += sign
-    usage.bytes += sign * entry.byteCount
+    usage.bytes += sign * entry.storedBytes
     if entry.isPinned {
       usage.pinnedObjects += sign
-      usage.pinnedBytes += sign * entry.byteCount
+      usage.pinnedBytes += sign * entry.storedBytes
     }
-    if entry.isBound { boundBytes += sign * entry.byteCount }
+    if entry.isBound { boundBytes += sign * entry.storedBytes }
   }
 
   /// Notes that an object of this rank is neither pinned nor held.

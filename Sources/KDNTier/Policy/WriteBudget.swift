@@ -33,6 +33,13 @@ package struct WriteBudget: Sendable {
     return true
   }
 
+  /// Gives back `bytes` that were taken and not written; must not be negative.
+  package mutating func giveBack(_ bytes: Int) {
+    precondition(bytes >= 0, "nothing is taken by giving back")
+    let most = UInt128(bytesPerDay) * Self.nanosecondsPerDay
+    level = min(level + UInt128(bytes) * Self.nanosecondsPerDay, most)
+  }
+
   /// Goes on with another budget; what is left of the day's is kept, as far as the new one goes.
   ///
   /// `bytesPerDay` must not be negative. Where there was no limit the new budget begins full.

@@ -13,12 +13,16 @@ from kdn.errors import (
     DeadlineExceeded,
     FieldError,
     KDNError,
+    LeaseExpired,
+    LinkUnavailable,
     ProtocolError,
     ServerError,
     Status,
 )
 from kdn.keys import Key, Part, chain_root, chunk_hashes, document_root
 from kdn.layouts import AttentionGroup, LatentGroup, Layout, OpaqueGroup
+from kdn.leased import Leased
+from kdn.link import Link
 from kdn.results import (
     Counters,
     Get,
@@ -35,6 +39,7 @@ from kdn.results import (
 from kdn.rope import RoPE
 
 if TYPE_CHECKING:
+    from kdn.calibration import calibrate as calibrate
     from kdn.engines.transformers import learn as learn
     from kdn.engines.transformers import retrieve as retrieve
 
@@ -59,6 +64,10 @@ __all__ = [
     "LatentGroup",
     "Layout",
     "Lease",
+    "LeaseExpired",
+    "Leased",
+    "Link",
+    "LinkUnavailable",
     "Match",
     "MissCause",
     "ObjectVerifier",
@@ -81,9 +90,13 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    """Imports the engine verbs on first use: they need torch, which the client does not."""
+    """Imports what works with models on first use: it needs torch, which the client does not."""
     if name in ("learn", "retrieve"):
         from kdn.engines import transformers
 
         return getattr(transformers, name)
+    if name == "calibrate":
+        from kdn.calibration import calibrate
+
+        return calibrate
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,4 +1,4 @@
-"""Where a server listens: `host:port`, `[v6]:port`, `tls://host:port`, or `unix:///path`."""
+"""Where a server listens: `host:port`, `[v6]:port`, `tls://…`, `rdma://…`, or `unix:///path`."""
 
 from __future__ import annotations
 
@@ -12,30 +12,39 @@ DEFAULT_PORT = 9440
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """A parsed address: `path` for a Unix socket, else host and port, inside TLS or not."""
+    """A parsed address: `path` for a Unix socket, else host and port, of a stream or of RDMA."""
 
     host: str = ""
     port: int = 0
     path: str = ""
     tls: bool = False
+    rdma: bool = False
 
     @staticmethod
     def parse(text: str) -> Address:
-        """Raises FieldError for anything but the four forms."""
+        """Raises FieldError for anything but the five forms."""
         if text.startswith("unix://"):
             path = text[len("unix://") :]
             if not path.startswith("/"):
                 raise FieldError("address", text, "unix:// and an absolute path")
             return Address(path=path)
-        tls = text.startswith("tls://")
-        place = text[len("tls://") :] if tls else text
+        tls, rdma = text.startswith("tls://"), text.startswith("rdma://")
+        place = text.partition("://")[2] if tls or rdma else text
         host, separator, port = place.rpartition(":")
         if not separator or (":" in host and not host.startswith("[")):
             host, port = place, str(DEFAULT_PORT)
         if not host or not port.isascii() or not port.isdigit() or not 1 <= int(port) <= 65535:
-            forms = "host:port, [v6]:port, tls://host:port or unix:///path"
+            forms = "host:port, [v6]:port, tls://host:port, rdma://host:port or unix:///path"
             raise FieldError("address", text, forms)
-        return Address(host=host.strip("[]"), port=int(port), tls=tls)
+        return Address(host=host.strip("[]"), port=int(port), tls=tls, rdma=rdma)
+
+    def __str__(self) -> str:
+        """The address as `parse` takes it."""
+        if self.path:
+            return f"unix://{self.path}"
+        scheme = "tls://" if self.tls else "rdma://" if self.rdma else ""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{scheme}{host}:{self.port}"
 
     def make_socket(self) -> socket.socket:
         """A Unix socket that is not connected yet; TCP needs resolving first."""

@@ -4,17 +4,23 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from concurrent.futures import CancelledError as FutureCancelled
+from concurrent.futures import TimeoutError as FutureTimeout
+from hashlib import sha256
 from types import TracebackType
 from typing import Any, TypeVar
 
 from kdn import operations
 from kdn.aio_connection import AsyncConnection
 from kdn.base import ClientBase
+from kdn.byte_operations import GetOperation, ProfileOperation, PutOperation
+from kdn.codec_bodies import ProfileFacts
+from kdn.decoding import Decoders
 from kdn.documents import Document, DocumentListing, Resolved
 from kdn.errors import ConnectionLost, DeadlineExceeded, FieldError, KDNError, ServerError
 from kdn.keys import Key, Part
 from kdn.layouts import Layout
-from kdn.operations import GetOperation, MatchOperation, Operation, PutOperation
+from kdn.operations import MatchOperation, Operation
 from kdn.results import Get, GetResult, Match, Prefetch, Purged, Put, PutResult
 
 Value = TypeVar("Value")
@@ -57,8 +63,10 @@ class AsyncLease:
 class AsyncClient(ClientBase):
     """An asyncio client of one server and namespace; arguments as for Client.
 
-    Used from one event loop. Up to `streams` connections are opened on demand and shared by all
-    calls. A call that is cancelled leaves its connection usable, and its buffers alone.
+    Has no leases in place and no RDMA; gets and puts go over shared memory as Client's do, and
+    their copies take the loop's time. What comes encoded is decoded in threads. Used from one event
+    loop. Up to `streams` connections are opened on demand and shared by all calls. A call that is
+    cancelled leaves its connection usable, and its buffers alone.
     """
 
     def __init__(
@@ -74,11 +82,19 @@ class AsyncClient(ClientBase):
         ca: str | None = None,
         certificate: str | None = None,
         key: str | None = None,
+        link: str = "auto",
+        fidelity: str | None = None,
     ) -> None:
+        if link == "rdma" or address.startswith("rdma://"):
+            raise FieldError("link", "rdma", "auto, tcp, unix or shm with the asyncio client")
         super().__init__(
             address, namespace, token, streams, timeout, connect_timeout, verify, on_error,
-            ca, certificate, key,
+            ca, certificate, key, link, False, fidelity,
         )
+        self._decoders = Decoders(
+            self._fetch_profile, streams + 1, self._rates, is_waiting=False
+        )
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._connections: list[AsyncConnection] = []
         self._dialling: list[asyncio.Future[AsyncConnection]] = []
         self._closed = False
@@ -130,10 +146,18 @@ class AsyncClient(ClientBase):
         return bytes(result.data) if result.hit and result.data is not None else None
 
     async def get_into(
-        self, items: Sequence[Get], wait: bool = False, timeout: float | None = None
+        self,
+        items: Sequence[Get],
+        wait: bool = False,
+        timeout: float | None = None,
+        *,
+        deadline: float | None = None,
+        bandwidth: float | None = None,
+        prefill_rate: float | None = None,
     ) -> list[GetResult]:
         """Fetches objects straight into the callers' buffers; see Client.get_into."""
-        operation = self._get_operation(items, wait)
+        hurry = self._hurry(deadline, bandwidth, prefill_rate, wait)
+        operation = self._get_operation(items, wait, hurry)
         groups = self._groups(operation, items) if not wait else [items]
         if len(groups) == 1:
             return await self._get(operation, timeout)
@@ -164,6 +188,11 @@ class AsyncClient(ClientBase):
             if result.error is not None:
                 self._count_error(result.error)
         return results
+
+    async def use_profile(self, profile: bytes, timeout: float | None = None) -> ProfileFacts:
+        """Stores a codec's profile and has the server encode with it; see Client.use_profile."""
+        await self.put(Key.opaque(profile), profile, timeout)
+        return await self._call(operations.use_profile(sha256(profile).digest()), timeout)
 
     # Leases, pins, hints, administration
 
@@ -221,6 +250,7 @@ class AsyncClient(ClientBase):
     async def close(self) -> None:
         """Closes the connections; leases end with them, and calls in flight raise."""
         self._closed = True
+        self._decoders.close()
         connections, self._connections = self._connections, []
         for connection in connections:
             connection.close()
@@ -260,8 +290,10 @@ class AsyncClient(ClientBase):
     ) -> tuple[Value, AsyncConnection]:
         for last in (not operation.retries, True):
             connection = await self._pick(deadline)
-            jobs = operation.plan(connection.limits, deadline)
             try:
+                if operation.stores:
+                    await connection.open_window(deadline)
+                jobs = operation.plan(connection.limits, deadline, connection.shared)
                 await connection.run(jobs, deadline)
                 more = operation.follow_up(jobs, deadline)
                 await connection.run(more, deadline)
@@ -317,12 +349,10 @@ class AsyncClient(ClientBase):
         # The dial has a time of its own: it serves every caller that waits for a connection.
         layouts, limit = self._before_dial(float("inf"))
         try:
-            connection = await AsyncConnection.dial(
-                self._address, self._namespace, self._token, layouts, limit, self._security
-            )
+            connection, link = await self._dialler.dial_async(layouts, limit)
         except KDNError as error:
             raise self._dial_failed(error, early=True) from error
-        self._dialled()
+        self._dialled(link)
         if self._closed:
             connection.close()
             raise ConnectionLost("the client is closed")
@@ -330,9 +360,42 @@ class AsyncClient(ClientBase):
         return connection
 
     async def _get(self, operation: GetOperation, timeout: float | None) -> list[GetResult]:
-        results = await self._call(operation, timeout)
+        self._loop = asyncio.get_running_loop()
+        deadline = self._deadline(timeout)
+        try:
+            results = await self._call(operation, timeout)
+            decodings = [asyncio.wrap_future(future) for future in operation.decodings]
+            if decodings:
+                await asyncio.wait(decodings, timeout=self._remaining(deadline))
+        finally:
+            # What has not ended by now is given up.
+            operation.finish_decoding(0.0)
         self._count_gets(operation)
         return results
+
+    def _the_decoders(self) -> Decoders:
+        return self._decoders
+
+    def _fetch_profile(self, profile: bytes) -> bytearray | None:
+        """A profile's bytes, None if the server has none of this hash; for threads that decode."""
+        asking = self._profile(profile)
+        try:
+            assert self._loop is not None
+            found = asyncio.run_coroutine_threadsafe(asking, self._loop)
+        except RuntimeError as error:
+            asking.close()
+            raise ConnectionLost("the client's event loop has ended") from error
+        try:
+            return found.result(2 * self._timeout)
+        except FutureTimeout as error:
+            found.cancel()
+            raise DeadlineExceeded("the event loop did not get to it") from error
+        except FutureCancelled as error:
+            raise ConnectionLost("the client's event loop has ended") from error
+
+    async def _profile(self, profile: bytes) -> bytearray | None:
+        result = await self._call(ProfileOperation(profile, strict=self._strict), None)
+        return result.data if result.hit else None
 
     async def _release(
         self, connection: AsyncConnection, ids: list[int], timeout: float | None
@@ -341,6 +404,9 @@ class AsyncClient(ClientBase):
             return
         deadline = self._deadline(timeout)
         operation = operations.release(ids)
+        if connection.shared is not None:
+            for lease_id in ids:
+                connection.shared.drop(lease_id)
         try:
             await connection.run(operation.plan(connection.limits, deadline), deadline)
         except (ConnectionLost, ServerError):
@@ -353,6 +419,7 @@ class AsyncClient(ClientBase):
 
     def _after_fork_in_child(self) -> None:
         super()._after_fork_in_child()
+        self._decoders.after_fork_in_child()
         connections, self._connections = self._connections, []
         self._dialling = []
         for connection in connections:

@@ -9,14 +9,16 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from kdn import bodies
+from kdn import bodies, link_bodies
 from kdn.address import Address, tune
-from kdn.connection import AGENT
+from kdn.connection import AGENT, receive_passed
 from kdn.errors import ConnectionLost, DeadlineExceeded, KDNError
-from kdn.jobs import Job, SimpleJob
+from kdn.jobs import Job, SimpleJob, raise_refusal, registrations
 from kdn.layouts import Layout
 from kdn.secure import SecureSocket, wrap
 from kdn.session import Session
+from kdn.slabs import SharedMemory, SlabCache, Window
+from kdn.window_jobs import OpenWindowJob
 from kdn.wire import Limits, Op
 
 # How much one callback moves before other tasks get their turn.
@@ -39,6 +41,7 @@ class AsyncConnection:
         self._writing = False
         self.closed = False
         self.load = 0
+        self.shared: SharedMemory | None = None
         self._loop.add_reader(sock, self._on_readable)
 
     @staticmethod
@@ -49,29 +52,58 @@ class AsyncConnection:
         layouts: Sequence[Layout],
         deadline: float,
         security: ssl.SSLContext | None = None,
+        ticket: bool = False,
     ) -> AsyncConnection:
-        """Connects, says HELLO, registers `layouts`; raises what Connection.dial raises."""
+        """Connects, says HELLO, registers `layouts`; as Connection.dial, also in what it raises."""
+        body = bodies.encode_hello(namespace, token, AGENT, ticket)
         connection = AsyncConnection(await _connected_socket(address, deadline, security))
-        hello = SimpleJob(
-            Op.HELLO, bodies.encode_hello(namespace, token, AGENT), bodies.decode_hello, deadline
-        )
-        registrations = [
-            SimpleJob(Op.LAYOUT, layout.encode(), bodies.decode_layout_reply, deadline)
-            for layout in layouts
-        ]
+        hello = SimpleJob(Op.HELLO, body, bodies.decode_hello, deadline)
         try:
             await connection.run([hello], deadline)
             if hello.error is not None:
                 raise hello.error
             connection._session.limits = hello.value
-            await connection.run(registrations, deadline)
-            for job in registrations:
-                if job.error is not None:
-                    raise job.error
+            await connection.register(layouts, deadline)
         except BaseException:
             connection.close()
             raise
         return connection
+
+    async def register(self, layouts: Sequence[Layout], deadline: float) -> None:
+        """Registers layouts; raises the first refusal."""
+        jobs = registrations(layouts, deadline)
+        await self.run(jobs, deadline)
+        raise_refusal(jobs)
+
+    async def ask_ticket(self, deadline: float) -> link_bodies.LinkTicket:
+        """A ticket for another link to the same server; raises what it is refused with."""
+        body = link_bodies.encode_link_ticket()
+        job = SimpleJob(Op.LINK_TICKET, body, link_bodies.decode_link_ticket, deadline)
+        await self.run([job], deadline)
+        raise_refusal([job])
+        return job.value
+
+    def share(self, slabs: SlabCache) -> None:
+        """Has later calls find bytes in memory shared with the daemon, which offers it."""
+        self.shared = SharedMemory(self.limits.server_id, slabs)
+
+    async def open_window(self, deadline: float) -> None:
+        """Opens the window for stores, if there is to be one and it is not there yet.
+
+        A call that comes while another waits for it stores inline.
+        """
+        shared = self.shared
+        if shared is None or not shared.wants_window:
+            return
+        shared.wants_window = False
+        job = OpenWindowJob(deadline)
+        # Set in the midst of the callback: a caller that is cancelled leaves it to the others.
+        job.on_window = self._use_window
+        await self.run([job], deadline)
+
+    def _use_window(self, window: Window) -> None:
+        if self.shared is not None:
+            self.shared.window = self._session.window = window
 
     @property
     def limits(self) -> Limits:
@@ -127,9 +159,14 @@ class AsyncConnection:
                     raise self._session.failure
 
     def catch_up(self) -> None:
-        """Takes in what the server has said, such as that it closed, before the loop gets to it."""
+        """Takes in what the server has said, such as that it closed, before the loop gets to it.
+
+        One without calls that is to be made anew, so that the server gets memory back, is closed.
+        """
         if not self.closed:
             self._on_readable()
+        if self.shared is not None and self.shared.is_worn:
+            self.close()
 
     def close(self) -> None:
         """Closes the socket; jobs in flight end with ConnectionLost."""
@@ -138,6 +175,8 @@ class AsyncConnection:
     def drop_inherited(self) -> None:
         """In a forked child: closes the socket, and leaves the loop's shared poll set alone."""
         self.closed = True
+        self.shared = None
+        self._session.window = None
         self._socket.close()
 
     def _fail(self, error: KDNError) -> None:
@@ -146,6 +185,9 @@ class AsyncConnection:
             self._loop.remove_reader(self._socket)
             self._loop.remove_writer(self._socket)
             self._socket.close()
+            if self.shared is not None:
+                self.shared.refused()
+            self.shared = None
         self._session.fail(error)
 
     def _on_readable(self) -> None:
@@ -153,13 +195,17 @@ class AsyncConnection:
             moved = 0
             while moved < TURN_BYTES_MAX and not self.closed:
                 views = self._session.incoming()
-                if len(views) == 1:
+                descriptors: list[int] = []
+                truncated = False
+                if self.shared is not None and self._session.at_frame_start:
+                    count, descriptors, truncated = receive_passed(self._socket, views)
+                elif len(views) == 1:
                     count = self._socket.recv_into(views[0])
                 else:
                     count = self._socket.recvmsg_into(views)[0]
                 if count == 0:
                     raise ConnectionLost("the server closed the connection")
-                self._session.received(count)
+                self._session.received(count, descriptors, truncated)
                 moved += count
                 if count < sum(map(len, views)):
                     break

@@ -8,16 +8,32 @@ import threading
 import time
 import weakref
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 from kdn.address import Address, Breaker
+from kdn.byte_operations import GetOperation, count_results
+from kdn.dialling import Dialler
 from kdn.errors import ConnectionLost, DeadlineExceeded, FieldError, KDNError, ServerError
+from kdn.decoding import Decoders
+from kdn.fidelity import check_fidelity, terms_of
+from kdn.get_job import Delivery
 from kdn.layouts import Layout
-from kdn.operations import GetOperation
-from kdn.results import Counters, Get
+from kdn.link import Link, check_choice
+from kdn.rates import Rates
+from kdn.results import Counters, Get, GetResult
 from kdn.secure import make_context
 
 # Below this a second stream costs more in hand-over than it brings.
 FAN_OUT_BYTES_MIN = 32 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Hurry:
+    """By when (monotonic seconds) a chain of chunks is to be there, and hints: see Rates."""
+
+    due: float
+    bandwidth: float | None = None
+    prefill_rate: float | None = None
 
 
 class ClientBase:
@@ -36,6 +52,9 @@ class ClientBase:
         ca: str | None,
         certificate: str | None,
         key: str | None,
+        link: str,
+        rdma_trusted: bool,
+        fidelity: str | None = None,
     ) -> None:
         if on_error not in ("raise", "miss"):
             raise FieldError("on_error", on_error, "raise or miss")
@@ -47,9 +66,16 @@ class ClientBase:
             if not value > 0:
                 raise FieldError(field, value, "greater than 0")
         self._address = Address.parse(address)
-        self._security = self._make_security(ca, certificate, key)
-        self._namespace = namespace
-        self._token = token or ""
+        self._fidelity = check_fidelity(fidelity, is_rdma=link == "rdma" or self._address.rdma)
+        check_choice(link, self._address)
+        self._dialler = Dialler(
+            self._address, namespace, token or "", link,
+            self._make_security(ca, certificate, key), (ca, certificate, key), rdma_trusted,
+            encoded=fidelity is not None,
+        )
+        self._link = Link()
+        self._terms = terms_of(self._fidelity)
+        self._rates = Rates()
         self._stream_count = streams
         self._timeout = timeout
         self._connect_timeout = connect_timeout
@@ -71,6 +97,21 @@ class ClientBase:
             if value is not None:
                 raise FieldError(field, value, "given only with an address tls://host:port")
         return None
+
+    @property
+    def fidelity(self) -> str | None:
+        """How near whole objects must be to what was stored; None: as the server keeps them."""
+        return self._fidelity
+
+    @property
+    def rates(self) -> Rates:
+        """How fast bytes arrive, are decoded and are computed here, as far as it was measured."""
+        return self._rates
+
+    @property
+    def link(self) -> Link:
+        """What carries the bytes, as the connection made last has it, and why."""
+        return self._link
 
     def _deadline(self, timeout: float | None) -> float:
         return time.monotonic() + (self._timeout if timeout is None else timeout)
@@ -109,8 +150,9 @@ class ClientBase:
             return ConnectionLost(f"no connection in {self._connect_timeout} s")
         return error
 
-    def _dialled(self) -> None:
+    def _dialled(self, link: Link) -> None:
         with self._lock:
+            self._link = link
             self._breaker.succeeded()
             if self._lost > 0:
                 self._lost -= 1
@@ -122,13 +164,53 @@ class ClientBase:
 
     # Gets and counters
 
-    def _get_operation(self, items: Sequence[Get], wait: bool) -> GetOperation:
-        return GetOperation(items, wait=wait, verify=self._verify, strict=self._strict)
+    def _get_operation(
+        self, items: Sequence[Get], wait: bool, hurry: Hurry | None = None
+    ) -> GetOperation:
+        delivery = Delivery(self._terms, self._the_decoders(), rates=self._rates)
+        if hurry is not None:
+            delivery = replace(
+                delivery, due=hurry.due,
+                adapt=self._rates.adaptation(hurry.bandwidth, hurry.prefill_rate),
+            )
+        return GetOperation(
+            items, wait=wait, verify=self._verify, strict=self._strict, delivery=delivery
+        )
+
+    def _the_decoders(self) -> Decoders | None:
+        """What decodes what comes encoded."""
+        raise NotImplementedError
+
+    @staticmethod
+    def _hurry(
+        deadline: float | None, bandwidth: float | None, prefill_rate: float | None, wait: bool
+    ) -> Hurry | None:
+        """What a call says of its hurry, None if it has none; raises FieldError for nonsense."""
+        if deadline is None:
+            for field, value in (("bandwidth", bandwidth), ("prefill_rate", prefill_rate)):
+                if value is not None:
+                    raise FieldError(field, value, "given only with a deadline")
+            return None
+        if wait:
+            raise FieldError("wait", wait, "False with a deadline")
+        for field, value in (
+            ("deadline", deadline),
+            ("bandwidth", bandwidth),
+            ("prefill_rate", prefill_rate),
+        ):
+            if value is not None and not 0 < value < float("inf"):
+                raise FieldError(field, value, "greater than 0, and finite")
+        return Hurry(time.monotonic() + deadline, bandwidth, prefill_rate)
 
     def _groups(self, operation: GetOperation, items: Sequence[Get]) -> list[Sequence[Get]]:
-        """Neighbouring items, in as many groups of like size as there are streams."""
+        """Neighbouring items, in as many groups of like size as there are streams.
+
+        The server chooses among all chunks of a chain, which are one group then.
+        """
         total = operation.expected_bytes
         if self._stream_count == 1 or len(items) < 2 or total < FAN_OUT_BYTES_MIN:
+            return [items]
+        if operation.is_adaptive:
             return [items]
         groups: list[list[Get]] = [[]]
         filled = 0
@@ -143,6 +225,10 @@ class ClientBase:
         with self._lock:
             operation.count(self.counters)
 
+    def _count_results(self, results: Sequence[GetResult]) -> None:
+        with self._lock:
+            count_results(results, self.counters)
+
     def _count_error(self, error: KDNError) -> None:
         name = error.status.name.lower() if isinstance(error, ServerError) else type(error).__name__
         with self._lock:
@@ -150,6 +236,8 @@ class ClientBase:
 
     def _after_fork_in_child(self) -> None:
         self._lock = threading.Lock()
+        self._rates.after_fork_in_child()
+        self._dialler.slabs.after_fork_in_child()
 
 
 _clients: weakref.WeakSet[ClientBase] = weakref.WeakSet()

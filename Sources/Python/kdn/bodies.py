@@ -3,20 +3,28 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from kdn.errors import FieldError, ProtocolError
 from kdn.keys import Key, Part
 from kdn.results import Get, MatchReply, MissCause, Prefetch, Purged, Put, Tiers
-from kdn.wire import BodyReader, Limits, encode_text
+from kdn.wire import BodyReader, Limits, Place, encode_text
 
 RANGES_MAX = 256
 PARTS_MAX = 64
 GET_WAIT = 1
 GET_UNVERIFIED = 2
+GET_ADAPT = 4
+GET_EXACT = 8
+RAW = 0
+CODECS = frozenset((RAW, 1, 2, 3, 4, 5, 16, 17))
+# An encoded object is never longer than its raw bytes and its header.
+CODEC_HEADER_BYTES_MAX = 16 << 20
 MATCH_LEASE = 1
+HELLO_TICKET = 1
+TICKET_DIGITS = 64
 PUT_RESERVED = 1
 PUT_PRESENT = 2
 PURGE_KEYS, PURGE_PREFIX, PURGE_LAYOUT, PURGE_NAMESPACE = 1, 2, 3, 4
@@ -31,6 +39,10 @@ _COUNT = struct.Struct("<II")
 _GET = struct.Struct("<IIII")
 _GET_ITEM = struct.Struct("<BBHI")
 _RANGE = struct.Struct("<QQ")
+_RATES = struct.Struct("<QIIII")
+RATES_BYTES = _RATES.size
+_LEASE_TIME = struct.Struct("<II")
+_REGION = struct.Struct("<QIIQ")
 _DESCRIPTOR = struct.Struct("<BBB5sQQQQ")
 _PUT_BEGIN = struct.Struct("<QIIQBBHI")
 _PUT_REPLY = struct.Struct("<B7sQ")
@@ -51,23 +63,26 @@ def _zero(field: str, value: object) -> None:
 
 
 def _cause(value: int) -> MissCause:
-    if value > MissCause.OVER_CREDIT:
-        raise ProtocolError("missCause", value, f"at most {int(MissCause.OVER_CREDIT)}")
+    if value > MissCause.UNDECODABLE:
+        raise ProtocolError("missCause", value, f"at most {int(MissCause.UNDECODABLE)}")
     return MissCause(value)
 
 
 # HELLO and LAYOUT
 
 
-def encode_hello(namespace: str, token: str, agent: str) -> bytes:
-    """A HELLO that offers version 1."""
+def encode_hello(namespace: str, token: str, agent: str, ticket: bool = False) -> bytes:
+    """A HELLO that offers version 1; with `ticket` the token is a ticket's 64 hex digits."""
     for field, value, least, most in (
         ("namespace", namespace, 1, 128),
         ("token", token, 0, 512),
         ("agent", agent, 0, 256),
     ):
         _require(field, len(value.encode("utf-8")), least, most)
-    return _HELLO.pack(1, 1, 0) + encode_text(namespace) + encode_text(token) + encode_text(agent)
+    if ticket and (len(token) != TICKET_DIGITS or set(token) - set("0123456789abcdef")):
+        raise FieldError("token", len(token), "64 lower-case hex digits of a ticket")
+    head = _HELLO.pack(1, 1, HELLO_TICKET if ticket else 0)
+    return head + encode_text(namespace) + encode_text(token) + encode_text(agent)
 
 
 def decode_hello(body: bytes) -> Limits:
@@ -243,6 +258,40 @@ class Descriptor:
     sent_bytes: int
     object_checksum: int
     sent_checksum: int
+    codec: int = RAW
+
+
+@dataclass(frozen=True, slots=True)
+class Adaptation:
+    """What a client tells so that the server chooses what is there by the deadline; 0: unknown.
+
+    `bandwidth` is in bytes a second, `decode_rate` and `transform_rate` (codecs small and archive)
+    in 10^6 decoded bytes a second, `prefill_rate` in tokens a second.
+    """
+
+    bandwidth: int = 0
+    decode_rate: int = 0
+    transform_rate: int = 0
+    prefill_rate: int = 0
+
+    def encode(self) -> bytes:
+        """The 24 bytes behind the items."""
+        _require("bandwidth", self.bandwidth, 0, _U64_MAX)
+        for field, value in (("decodeRate", self.decode_rate),
+                             ("transformRate", self.transform_rate),
+                             ("prefillRate", self.prefill_rate)):
+            _require(field, value, 0, 0xFFFFFFFF)
+        return _RATES.pack(
+            self.bandwidth, self.decode_rate, self.transform_rate, self.prefill_rate, 0)
+
+
+def codec_bits(codecs: Iterable[int]) -> int:
+    """The bits of acceptedCodecs, raw's among them."""
+    bits = 1 << RAW
+    for codec in codecs:
+        _require("codec", codec, 0, 31)
+        bits |= 1 << codec
+    return bits
 
 
 def encode_get_item(item: Get) -> bytes:
@@ -261,38 +310,89 @@ def encode_get_item(item: Get) -> bytes:
     return item.key.data + _GET_ITEM.pack(1, 0, len(item.ranges), 0) + ranges
 
 
-def encode_get(items: Sequence[bytes], *, wait: bool, verify: bool) -> bytes:
-    """A GET of encoded items, raw bytes only."""
+def encode_get(
+    items: Sequence[bytes],
+    *,
+    wait: bool,
+    verify: bool,
+    place: Place = Place.INLINE,
+    lease_ms: int = 0,
+    regions: Sequence[tuple[int, int, int]] = (),
+    codecs: int = 1,
+    exact: bool = False,
+    adapt: Adaptation | None = None,
+) -> bytes:
+    """A GET of encoded items, in raw bytes or in the codecs whose bits `codecs` has.
+
+    With `exact` what the server keeps in a lossy codec only is a miss. With `adapt` the items are
+    one chain's chunks in order, and the server chooses what is there by the deadline.
+
+    In shared memory the bytes stay leased for `lease_ms` (0: the server's default); remote, there
+    is a region (address, key, byte count) for each item.
+    """
     flags = (GET_WAIT if wait else 0) | (0 if verify else GET_UNVERIFIED)
-    return _GET.pack(len(items), flags, 1, 0) + b"".join(items)
+    flags |= (GET_EXACT if exact else 0) | (0 if adapt is None else GET_ADAPT)
+    _require("acceptedCodecs", codecs, 0, 0xFFFFFFFF)
+    head = _GET.pack(len(items), flags, codecs, 0) + b"".join(items)
+    if adapt is not None:
+        head += adapt.encode()
+    if place == Place.SHARED_MEMORY:
+        _require("leaseMillis", lease_ms, 0, 0xFFFFFFFF)
+        return head + _LEASE_TIME.pack(lease_ms, 0)
+    if place == Place.REMOTE:
+        if len(regions) != len(items):
+            raise FieldError("regions", len(regions), f"one for each of {len(items)} items")
+        return head + b"".join(encode_region(*region) for region in regions)
+    return head
 
 
-def decode_get(body: bytes, item_count: int, limits: Limits) -> list[Descriptor]:
-    """One descriptor per item."""
+def encode_region(address: int, key: int, byte_count: int) -> bytes:
+    """Memory that the server may reach over RDMA."""
+    _require("byteCount", byte_count, 0, 2**63 - 1)
+    _require("address", address, 0, _U64_MAX - byte_count)
+    _require("key", key, 0, 0xFFFFFFFF)
+    return _REGION.pack(address, key, 0, byte_count)
+
+
+def decode_get(
+    body: bytes, item_count: int, limits: Limits, accepted: int = 1
+) -> list[Descriptor]:
+    """One descriptor per item; `accepted` holds the bits of the codecs that were asked for."""
     reader = BodyReader(body)
-    count, reserved = reader.take("count", _COUNT)
-    _zero("reserved", reserved)
-    if count != item_count:
-        raise ProtocolError("count", count, item_count)
-    rows = [_descriptor(reader.take("descriptor", _DESCRIPTOR), limits) for _ in range(count)]
+    rows = take_descriptors(reader, item_count, limits, accepted)
     reader.finish()
     return rows
 
 
-def _descriptor(fields: tuple[int, ...], limits: Limits) -> Descriptor:
+def take_descriptors(
+    reader: BodyReader, item_count: int, limits: Limits, accepted: int = 1
+) -> list[Descriptor]:
+    """The beginning of an answer to a GET of `item_count` items, whatever its place."""
+    count, reserved = reader.take("count", _COUNT)
+    _zero("reserved", reserved)
+    if count != item_count:
+        raise ProtocolError("count", count, item_count)
+    return [
+        _descriptor(reader.take("descriptor", _DESCRIPTOR), limits, accepted)
+        for _ in range(count)
+    ]
+
+
+def _descriptor(fields: tuple[int, ...], limits: Limits, accepted: int) -> Descriptor:
     state, cause, codec, reserved, object_bytes, sent, object_sum, sent_sum = fields
     _zero("reserved", reserved)
     if state > 1:
         raise ProtocolError("state", state, "0 or 1")
     if (state == 1) != (cause != 0):
         raise ProtocolError("missCause", cause, "set if and only if it is a miss")
-    if codec != 0:
-        raise ProtocolError("codec", codec, "0, the only one accepted")
+    if codec != RAW and (state == 1 or codec not in CODECS or not accepted >> codec & 1):
+        raise ProtocolError("codec", codec, f"one of the bits {accepted:#x}, 0 for a miss")
     if object_bytes > limits.object_bytes:
         raise ProtocolError("objectBytes", object_bytes, f"at most {limits.object_bytes}")
-    if sent > (0 if state else object_bytes):
-        raise ProtocolError("sentBytes", sent, f"at most {0 if state else object_bytes}")
-    return Descriptor(state == 1, _cause(cause), object_bytes, sent, object_sum, sent_sum)
+    longest = object_bytes + (CODEC_HEADER_BYTES_MAX if codec else 0)
+    if sent > (0 if state else longest):
+        raise ProtocolError("sentBytes", sent, f"at most {0 if state else longest}")
+    return Descriptor(state == 1, _cause(cause), object_bytes, sent, object_sum, sent_sum, codec)
 
 
 # PUT

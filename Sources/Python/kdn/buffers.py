@@ -39,6 +39,31 @@ def gathered_views(buffers: Buffer | Sequence[Buffer]) -> list[memoryview]:
     return [view for view in map(readable_view, pieces) if len(view)]
 
 
+def address_of(view: memoryview) -> int:
+    """Where a view's bytes are; the view must live for as long as the address is used."""
+    if len(view) == 0:
+        return 0
+    if not view.readonly:
+        return ctypes.addressof(ctypes.c_char.from_buffer(view))
+    record = _PyBuffer()
+    ctypes.pythonapi.PyObject_GetBuffer(ctypes.py_object(view), ctypes.byref(record), 0)
+    try:
+        return int(record.buf)
+    finally:
+        ctypes.pythonapi.PyBuffer_Release(ctypes.byref(record))
+
+
+class _PyBuffer(ctypes.Structure):
+    """Py_buffer: ctypes tells the address only of what can be written."""
+
+    _fields_ = [
+        ("buf", ctypes.c_void_p), ("obj", ctypes.c_void_p), ("len", ctypes.c_ssize_t),
+        ("itemsize", ctypes.c_ssize_t), ("readonly", ctypes.c_int), ("ndim", ctypes.c_int),
+        ("format", ctypes.c_char_p), ("shape", ctypes.c_void_p), ("strides", ctypes.c_void_p),
+        ("suboffsets", ctypes.c_void_p), ("internal", ctypes.c_void_p),
+    ]
+
+
 def _tensor_view(tensor: Any) -> memoryview:
     if tensor.device.type != "cpu":
         raise FieldError("buffer", str(tensor.device), "on the CPU")

@@ -2,21 +2,35 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from hashlib import sha256
 from types import TracebackType
 from typing import Any, TypeVar
 
 from kdn import operations
 from kdn.base import ClientBase
+from kdn.byte_operations import GetOperation, LeaseOperation, ProfileOperation, PutOperation
+from kdn.codec_bodies import ProfileFacts
 from kdn.connection import Connection
+from kdn.decoding import Decoders
 from kdn.documents import Document, DocumentListing, Resolved
-from kdn.errors import ConnectionLost, FieldError, KDNError, ServerError
+from kdn.errors import (
+    ConnectionLost,
+    FieldError,
+    KDNError,
+    LeaseExpired,
+    LinkUnavailable,
+    ServerError,
+)
 from kdn.keys import Key, Part
 from kdn.layouts import Layout
-from kdn.operations import GetOperation, MatchOperation, Operation, PutOperation
-from kdn.pool import StreamPool
+from kdn.leased import Leased, Releases
+from kdn.operations import MatchOperation, Operation
+from kdn.pool import Stream, StreamPool
 from kdn.results import Get, GetResult, Match, Prefetch, Purged, Put, PutResult
+from kdn.shared_jobs import release_job
 
 Value = TypeVar("Value")
 
@@ -24,7 +38,7 @@ Value = TypeVar("Value")
 class Lease:
     """Keeps matched objects from eviction until released, over, or its connection ends."""
 
-    def __init__(self, client: Client, connection: Connection, ids: list[int], ms: int) -> None:
+    def __init__(self, client: Client, connection: Stream, ids: list[int], ms: int) -> None:
         self.ms = ms
         self._client = client
         self._connection = connection
@@ -64,6 +78,17 @@ class Client(ClientBase):
     With an address `tls://host:port` the server must prove that it is `host`, by a certificate of
     an authority in the file `ca` (None: the system's); `certificate` and `key` are files with what
     this client shows of itself. TLS 1.3 is the least that is spoken.
+
+    `link` is what carries the bytes: "auto" takes memory shared with a server on this host, else
+    RDMA where there is a route and libkdn, else the address as it is; "tcp", "unix", "shm" and
+    "rdma" insist. The property `link` says what came of it. A token goes over RDMA only if
+    `rdma_trusted` says that nobody else listens there; else a ticket does.
+
+    `fidelity` is how near whole objects must be to what was stored: with "exact" bit for bit, with
+    "high", "balanced", "small" or "archive" they may come encoded in that class or a finer one,
+    which takes fewer bytes and is decoded here while they arrive (needs numpy; the C kernels where
+    they are installed). What the server keeps in a coarser class is a miss INEXACT. Without it
+    objects come raw: what the server keeps encoded it decodes.
     """
 
     def __init__(
@@ -79,14 +104,26 @@ class Client(ClientBase):
         ca: str | None = None,
         certificate: str | None = None,
         key: str | None = None,
+        link: str = "auto",
+        rdma_trusted: bool = False,
+        fidelity: str | None = None,
     ) -> None:
         super().__init__(
             address, namespace, token, streams, timeout, connect_timeout, verify, on_error,
-            ca, certificate, key,
+            ca, certificate, key, link, rdma_trusted, fidelity,
         )
         self._workers: ThreadPoolExecutor | None = None
+        # Calls that wait for a key have connections of their own.
+        threads = 2 * streams + 1
+        self._decoders = Decoders(self._fetch_profile, threads, self._rates, is_waiting=True)
         self._streams = StreamPool(streams, self._dial, self._on_lost)
         self._waiters = StreamPool(streams, self._dial, self._on_lost)
+        # Leases end with their connection: other calls, which may fail, do not share it.
+        self._holders = StreamPool(streams, self._dial, self._on_lost)
+        self._releases = self._make_releases()
+        # A profile is needed while other streams wait for what it decodes.
+        self._profile_streams = StreamPool(1, self._dial, self._on_lost)
+        self._generation = 0
 
     # Layouts and matches
 
@@ -138,18 +175,61 @@ class Client(ClientBase):
         return bytes(result.data) if result.hit and result.data is not None else None
 
     def get_into(
-        self, items: Sequence[Get], wait: bool = False, timeout: float | None = None
+        self,
+        items: Sequence[Get],
+        wait: bool = False,
+        timeout: float | None = None,
+        *,
+        deadline: float | None = None,
+        bandwidth: float | None = None,
+        prefill_rate: float | None = None,
     ) -> list[GetResult]:
         """Fetches objects, ranges or parts of them, straight into the callers' buffers.
 
-        With `wait` a key that is missing is waited for until the deadline. Large calls use
+        With `wait` a key that is missing is waited for until the time is up. Large calls use
         several streams at once. One result per item; misses are results, not errors.
+
+        With `deadline` (seconds from now) the items are chunks of one chain in their order, and
+        the server sends what can be there, decoded, by then. What cannot is a miss RECOMPUTE, as
+        is all behind it: compute it. The deadline is a wish, which bytes that are under way may
+        miss; only `timeout` ends the call. How fast bytes arrive and are decoded is measured; what
+        `bandwidth` (bytes a second) and `prefill_rate` (tokens a second that are computed here)
+        say goes before that. Unknown computing is taken to need no time. Over RDMA, which carries
+        raw bytes only, a deadline changes nothing.
         """
-        operation = self._get_operation(items, wait)
+        hurry = self._hurry(deadline, bandwidth, prefill_rate, wait)
+        operation = self._get_operation(items, wait, hurry)
         groups = self._groups(operation, items) if not wait else [items]
         if len(groups) > 1:
             return self._fan_out(groups, timeout)
         return self._get(operation, wait, timeout)
+
+    def lease(
+        self,
+        items: Sequence[Get],
+        verify: bool | None = None,
+        lease_ms: int = 0,
+        wait: bool = False,
+        timeout: float | None = None,
+    ) -> Leased:
+        """Objects, ranges or parts of them where they lie in the server's memory, without a copy.
+
+        Needs the link shm; the bytes are checked in place, unless `verify` (None: as the client
+        does) is off. They come raw: with a fidelity but the coarsest, what the server keeps in a
+        class that loses something is a miss INEXACT. They are held for `lease_ms` (0: the server's
+        default) and no longer: see Leased. What does not fit this connection's credit is a miss
+        OVER_CREDIT.
+        """
+        wanted = self._verify if verify is None else verify
+        operation = LeaseOperation(
+            items, lease_ms=lease_ms, wait=wait, verify=wanted, exact=self._terms.exact_parts
+        )
+        held, connection = self._call_on(operation, timeout, self._holders)
+        self._count_results(held.results)
+        return Leased(
+            held, connection if isinstance(connection, Connection) else None, self._releases,
+            self._strict, self._count_error,
+        )
 
     def put(self, key: Key, data: Any, timeout: float | None = None, **facts: Any) -> PutResult:
         """Stores one object; `facts` are those of Put. Raises what the server refused it with."""
@@ -169,6 +249,14 @@ class Client(ClientBase):
             if result.error is not None:
                 self._count_error(result.error)
         return results
+
+    def use_profile(self, profile: bytes, timeout: float | None = None) -> ProfileFacts:
+        """Stores what a codec learned of a model, and has the server encode with it from now on.
+
+        Needed again after each start of the server. Raises ServerError for bytes that are none.
+        """
+        self.put(Key.opaque(profile), profile, timeout)
+        return self._call(operations.use_profile(sha256(profile).digest()), timeout)
 
     # Leases, pins, hints, administration
 
@@ -223,8 +311,12 @@ class Client(ClientBase):
 
     def close(self) -> None:
         """Closes the connections; leases end with them."""
+        self._decoders.close()
         self._streams.close()
         self._waiters.close()
+        self._holders.close()
+        self._profile_streams.close()
+        self._releases.close()
         with self._lock:
             workers, self._workers = self._workers, None
         if workers is not None:
@@ -248,10 +340,12 @@ class Client(ClientBase):
 
     def _call_on(
         self, operation: Operation[Value], timeout: float | None, pool: StreamPool
-    ) -> tuple[Value, Connection | None]:
+    ) -> tuple[Value, Stream | None]:
         deadline = self._deadline(timeout)
         try:
-            return self._attempts(operation, deadline, pool)
+            outcome = self._attempts(operation, deadline, pool)
+            self._sweep()
+            return outcome
         except FieldError:
             raise
         except KDNError as error:
@@ -262,17 +356,21 @@ class Client(ClientBase):
 
     def _attempts(
         self, operation: Operation[Value], deadline: float, pool: StreamPool
-    ) -> tuple[Value, Connection]:
+    ) -> tuple[Value, Stream]:
         for last in (not operation.retries, True):
             connection = pool.borrow(deadline)
             try:
-                jobs = operation.plan(connection.limits, deadline)
+                if operation.stores:
+                    connection.open_window(deadline)
+                jobs = operation.plan(connection.limits, deadline, connection.shared)
                 connection.run(jobs, deadline)
                 more = operation.follow_up(jobs, deadline)
                 connection.run(more, deadline)
                 lost = operations.first_error(jobs)
                 if isinstance(lost, ConnectionLost):
                     raise lost
+            except LinkUnavailable:
+                raise
             except ConnectionLost:
                 connection.close()
                 if last:
@@ -283,24 +381,48 @@ class Client(ClientBase):
             return operation.collect([*jobs, *more]), connection
         raise ConnectionLost("no attempt was left")
 
-    def _dial(self, deadline: float) -> Connection:
+    def _sweep(self) -> None:
+        """Closes connections that keep memory from a server which has none left to share."""
+        generation = self._dialler.slabs.generation
+        if generation != self._generation:
+            self._generation = generation
+            for pool in (self._streams, self._waiters, self._holders):
+                pool.sweep()
+
+    def _dial(self, deadline: float) -> Stream:
         layouts, limit = self._before_dial(deadline)
         try:
-            connection = Connection.dial(
-                self._address, self._namespace, self._token, layouts, limit, self._security
-            )
+            connection, link = self._dialler.dial(layouts, limit)
         except KDNError as error:
             raise self._dial_failed(error, limit < deadline) from error
-        self._dialled()
+        self._dialled(link)
         return connection
 
     def _get(
         self, operation: GetOperation, wait: bool, timeout: float | None
     ) -> list[GetResult]:
         pool = self._waiters if wait else self._streams
-        results = self._call_on(operation, timeout, pool)[0]
+        deadline = self._deadline(timeout)
+        try:
+            results = self._call_on(operation, timeout, pool)[0]
+        except BaseException:
+            operation.finish_decoding(0.0)
+            raise
+        operation.finish_decoding(deadline)
         self._count_gets(operation)
         return results
+
+    def _the_decoders(self) -> Decoders:
+        return self._decoders
+
+    def _fetch_profile(self, profile: bytes) -> bytearray | None:
+        """A profile's bytes, None if the server has none of this hash."""
+        operation = ProfileOperation(profile, strict=self._strict)
+        try:
+            result = self._call_on(operation, None, self._profile_streams)[0]
+        finally:
+            self._profile_streams.drain()
+        return result.data if result.hit else None
 
     def _fan_out(
         self, groups: Sequence[Sequence[Get]], timeout: float | None
@@ -321,13 +443,40 @@ class Client(ClientBase):
                 other.exception()
         return [*results, *(result for other in others for result in other.result())]
 
-    def _release(self, connection: Connection, ids: list[int], timeout: float | None) -> None:
+    def _make_releases(self) -> Releases:
+        mine = weakref.ref(self)
+
+        def give_back(
+            connection: Connection, lease_id: int, is_late: bool, deadline: float | None
+        ) -> None:
+            client = mine()
+            if client is None:
+                return
+            limit = client._deadline(None)
+            if client._holders.borrow_this(connection, limit if deadline is None else deadline):
+                try:
+                    if connection.shared is not None:
+                        connection.shared.drop(lease_id)
+                    connection.post(release_job(lease_id, limit))
+                finally:
+                    client._holders.give_back(connection)
+            if is_late:
+                client._count_error(LeaseExpired("its views outlived it"))
+
+        releases = Releases(give_back)
+        weakref.finalize(self, releases.close).atexit = False
+        return releases
+
+    def _release(self, connection: Stream, ids: list[int], timeout: float | None) -> None:
         deadline = self._deadline(timeout)
         operation = operations.release(ids)
         try:
             if not self._streams.borrow_this(connection, deadline):
                 return
             try:
+                if connection.shared is not None:
+                    for lease_id in ids:
+                        connection.shared.drop(lease_id)
                 connection.run(operation.plan(connection.limits, deadline), deadline)
             finally:
                 self._streams.give_back(connection)
@@ -342,5 +491,9 @@ class Client(ClientBase):
     def _after_fork_in_child(self) -> None:
         super()._after_fork_in_child()
         self._workers = None
+        self._decoders.after_fork_in_child()
         self._streams.drop_inherited()
         self._waiters.drop_inherited()
+        self._holders.drop_inherited()
+        self._profile_streams.drop_inherited()
+        self._releases = self._make_releases()

@@ -78,8 +78,16 @@ class ConnectionLost(KDNError, ConnectionError):
     """No connection could be made, or it broke before the answer."""
 
 
+class LinkUnavailable(ConnectionLost):
+    """The link that was asked for, or that a verb needs, cannot be had; says why."""
+
+
 class DeadlineExceeded(KDNError, TimeoutError):
     """The call's deadline passed before the answer."""
+
+
+class LeaseExpired(KDNError):
+    """A lease ended while its bytes were in use: they may not be what was stored."""
 
 
 class CorruptPayload(KDNError):

@@ -5,14 +5,16 @@ Jobs know nothing of sockets or clocks: a session asks them for frames and hands
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Generic, TypeVar
 
 from kdn import bodies
 from kdn.errors import DeadlineExceeded, FieldError, KDNError, ProtocolError, Status
 from kdn.keys import Part
+from kdn.layouts import Layout
 from kdn.results import MatchReply, MissCause, Tiers
-from kdn.wire import Header, Limits, Op, decode_error, encode_frame
+from kdn.slabs import SharedMemory
+from kdn.wire import Header, Limits, Op, Place, decode_error, encode_frame
 
 Piece = bytes | memoryview
 Value = TypeVar("Value")
@@ -27,18 +29,24 @@ def typed_error(status: int, body: bytes) -> KDNError:
 class Job:
     """One operation: subclasses say what it sends and what its replies mean.
 
-    `deadline` is in seconds of the caller's monotonic clock. `credit_bytes` count against the
+    `deadline` is in seconds of the caller's monotonic clock, as is `answer_by`, the time that the
+    server is told, which may be before. `credit_bytes` count against the
     connection's credit from the first frame until the job is done.
     """
 
     credit_bytes = 0
+    # Nobody waits for it: a connection whose only jobs are such is free for the next call.
+    background = False
 
     def __init__(self, deadline: float) -> None:
         self.deadline = deadline
+        self.answer_by = deadline
         self.error: KDNError | None = None
         self.done = False
         self.started = False
         self.abandoned = False
+        # What the session is to run once this job has ended.
+        self.afterwards: list[Job] = []
         self.on_done: Callable[[], None] | None = None
 
     @property
@@ -56,6 +64,11 @@ class Job:
         """Whether the next frame opens a transfer, of which only a few are open ahead."""
         return False
 
+    @property
+    def blocked(self) -> bool:
+        """Whether the next frame cannot be made before some answer has come."""
+        return False
+
     def next_frame(self, request_id: int, deadline_ms: int, limits: Limits) -> list[Piece]:
         """The next frame, as pieces to send one after another."""
         raise NotImplementedError
@@ -63,6 +76,17 @@ class Job:
     def expects_reply(self) -> bool:
         """Whether the frame made last is answered."""
         return True
+
+    def place_of(self, op: int) -> Place:
+        """Where the payload of an answer is to be."""
+        return Place.INLINE
+
+    def on_descriptors(self, descriptors: list[int], truncated: bool) -> None:
+        """Takes what came with a reply, out of the list; what stays in it is closed.
+
+        `truncated`: more came than was asked for, or than this process has room for.
+        """
+        raise ProtocolError("descriptors", len(descriptors), "none with this answer")
 
     def on_reply(self, header: Header, body: bytes, limits: Limits) -> int:
         """Takes the first frame of a reply with status ok; returns its payload's length."""
@@ -134,6 +158,23 @@ class SimpleJob(Job, Generic[Value]):
         return 0
 
 
+def registrations(
+    layouts: Sequence[Layout], deadline: float
+) -> list[SimpleJob[tuple[bytes, int]]]:
+    """One job for each layout to be registered; `raise_refusal` tells what came of them."""
+    return [
+        SimpleJob(Op.LAYOUT, layout.encode(), bodies.decode_layout_reply, deadline)
+        for layout in layouts
+    ]
+
+
+def raise_refusal(jobs: Sequence[Job]) -> None:
+    """Raises what the first of these that failed failed with."""
+    for job in jobs:
+        if job.error is not None:
+            raise job.error
+
+
 class MatchJob(Job):
     """A MATCH; a chain longer than one request may hold goes on while all of it matches."""
 
@@ -145,8 +186,10 @@ class MatchJob(Job):
         variant: int,
         lease_ms: int | None,
         deadline: float,
+        shared: SharedMemory | None = None,
     ) -> None:
         super().__init__(deadline)
+        self._shared = shared
         self.matched = MatchReply(0, MissCause.NONE, Tiers(), 0, 0, 0, 0)
         self.lease_ids: list[int] = []
         self._layout_id = layout_id
@@ -190,6 +233,9 @@ class MatchJob(Job):
         )
         if reply.lease_id:
             self.lease_ids.append(reply.lease_id)
+            if self._shared is not None:
+                # The job ends by its deadline: no lease ends later than this.
+                self._shared.hold(reply.lease_id, self.deadline + reply.lease_ms / 1000)
         self._sendable = reply.chunks == self._asked and sofar.chunks + reply.chunks < len(
             self._hashes
         )

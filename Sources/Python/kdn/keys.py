@@ -168,6 +168,13 @@ class Key:
         digest = hashlib.sha256(name).digest()
         return Key(_KEY.pack(_OPAQUE_KIND, bytes(3), 0, digest, bytes(16), 0, 0, 0, 0))
 
+    @staticmethod
+    def of_profile(profile: bytes) -> Key:
+        """The key of a codec profile, by its SHA-256: an opaque object named by its bytes."""
+        if len(profile) != 32:
+            raise FieldError("profile", len(profile), "32 bytes")
+        return Key(_KEY.pack(_OPAQUE_KIND, bytes(3), 0, profile, bytes(16), 0, 0, 0, 0))
+
     @property
     def is_opaque(self) -> bool:
         """Whether the object has no layout."""

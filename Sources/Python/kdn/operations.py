@@ -10,21 +10,19 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, Generic, TypeVar
 
-from kdn import bodies, documents
-from kdn.buffers import gathered_views, writable_view
+from kdn import bodies, codec_bodies, documents
+from kdn.codec_bodies import ProfileFacts
 from kdn.documents import Document, DocumentListing, Resolved
 from kdn.errors import FieldError, KDNError, ProtocolError, ServerError
-from kdn.get_job import GetEntry, GetJob
 from kdn.jobs import Job, MatchJob, SimpleJob
 from kdn.keys import Key, Part
 from kdn.layouts import Layout
-from kdn.put_job import PutJob
-from kdn.results import Counters, Get, GetResult, MissCause, Prefetch, Purged, Put, PutResult
+from kdn.results import MissCause, Prefetch, Purged
+from kdn.slabs import SharedMemory
 from kdn.wire import Limits, Op
 
 Value = TypeVar("Value")
 _KEY_LIST_BYTES = 16
-_GET_HEAD_BYTES = 16
 
 
 def first_error(jobs: Sequence[Job]) -> KDNError | None:
@@ -36,9 +34,13 @@ class Operation(Generic[Value]):
     """One call: `plan` may run again on another connection if `retries`."""
 
     retries = True
+    # Whether bytes are sent, through a window where there is one.
+    stores = False
 
-    def plan(self, limits: Limits, deadline: float) -> list[Job]:
-        """The jobs that this call takes under `limits`."""
+    def plan(
+        self, limits: Limits, deadline: float, shared: SharedMemory | None = None
+    ) -> list[Job]:
+        """The jobs that this call takes under `limits`, by memory shared with the server if any."""
         raise NotImplementedError
 
     def follow_up(self, jobs: list[Job], deadline: float) -> list[Job]:
@@ -71,7 +73,9 @@ class Simple(Operation[Value]):
         self._missed = missed
         self.retries = retries
 
-    def plan(self, limits: Limits, deadline: float) -> list[Job]:
+    def plan(
+        self, limits: Limits, deadline: float, shared: SharedMemory | None = None
+    ) -> list[Job]:
         return [
             SimpleJob(self._op, body, decode, deadline) for body, decode in self._batches(limits)
         ]
@@ -235,6 +239,12 @@ def stats() -> Simple[dict[str, Any]]:
     return Simple(Op.STATS, lambda limits: [(b"", decode)], lambda rows: rows[0])
 
 
+def use_profile(digest: bytes) -> Simple[ProfileFacts]:
+    """CODEC_PROFILE use, of a profile that is stored."""
+    row = (codec_bodies.encode_profile_use(digest), codec_bodies.decode_profile_used)
+    return Simple(Op.CODEC_PROFILE, lambda limits: [row], lambda rows: rows[0])
+
+
 def release(lease_ids: Sequence[int]) -> Simple[None]:
     """RELEASE of leases, on the connection that holds them."""
     rows = [(bodies.encode_lease(lease_id), bodies.decode_empty) for lease_id in lease_ids]
@@ -258,8 +268,10 @@ class MatchOperation(Operation[MatchJob]):
             raise FieldError("hashes", "a hash of another length", "32 bytes each")
         self._arguments = (layout_id, list(hashes), list(parts), variant, lease_ms)
 
-    def plan(self, limits: Limits, deadline: float) -> list[Job]:
-        return [MatchJob(*self._arguments, deadline)]
+    def plan(
+        self, limits: Limits, deadline: float, shared: SharedMemory | None = None
+    ) -> list[Job]:
+        return [MatchJob(*self._arguments, deadline, shared)]
 
     def collect(self, jobs: list[Job]) -> MatchJob:
         job = jobs[0]
@@ -279,107 +291,6 @@ def miss_cause(error: KDNError) -> MissCause:
     if isinstance(error, TimeoutError):
         return MissCause.OVER_DEADLINE
     return MissCause.REFUSED if isinstance(error, ServerError) else MissCause.UNREACHABLE
-
-
-class GetOperation(Operation[list[GetResult]]):
-    """GET of any number of items, in as few requests as limits and credit allow."""
-
-    def __init__(self, items: Sequence[Get], *, wait: bool, verify: bool, strict: bool) -> None:
-        self.entries = [
-            GetEntry(
-                item,
-                bodies.encode_get_item(item),
-                None if item.buffer is None else writable_view(item.buffer),
-                GetResult(False, MissCause.NEVER_STORED),
-            )
-            for item in items
-        ]
-        self._wait = wait
-        self._verify = verify
-        self._strict = strict
-
-    @property
-    def expected_bytes(self) -> int:
-        """How many bytes the call is to receive, as far as it is known."""
-        return sum(entry.expected_bytes for entry in self.entries)
-
-    def plan(self, limits: Limits, deadline: float) -> list[Job]:
-        # After a broken connection, what has arrived and was verified is not fetched again.
-        missing = [entry for entry in self.entries if not entry.result.hit]
-        return [self._job(batch, deadline) for batch in self._batches(missing, limits)]
-
-    def _job(self, batch: list[GetEntry], deadline: float) -> GetJob:
-        return GetJob(batch, wait=self._wait, verify=self._verify, deadline=deadline)
-
-    def _batches(self, entries: list[GetEntry], limits: Limits) -> list[list[GetEntry]]:
-        batches: list[list[GetEntry]] = []
-        body_left = keys_left = credit_left = 0
-        for entry in entries:
-            size, expected = len(entry.encoded), entry.expected_bytes
-            if not batches or size > body_left or keys_left == 0 or expected > credit_left:
-                batches.append([])
-                body_left = limits.body_bytes - _GET_HEAD_BYTES
-                keys_left, credit_left = limits.keys_per_request, limits.credit_bytes
-            batches[-1].append(entry)
-            body_left -= size
-            keys_left -= 1
-            credit_left -= expected
-        return batches
-
-    def follow_up(self, jobs: list[Job], deadline: float) -> list[Job]:
-        """What was over the credit in a batch is asked for again, alone."""
-        return [
-            self._job([entry], deadline)
-            for job in jobs
-            if isinstance(job, GetJob) and job.error is None and len(job.entries) > 1
-            for entry in job.entries
-            if entry.result.cause == MissCause.OVER_CREDIT
-        ]
-
-    def collect(self, jobs: list[Job]) -> list[GetResult]:
-        for job in jobs:
-            if job.error is None:
-                continue
-            if self._strict:
-                raise job.error
-            assert isinstance(job, GetJob)
-            for entry in job.entries:
-                entry.result.hit = False
-                entry.result.cause = miss_cause(job.error)
-        return [entry.result for entry in self.entries]
-
-    def miss(self, error: KDNError) -> list[GetResult]:
-        for entry in self.entries:
-            if not entry.result.hit:
-                entry.result.cause = miss_cause(error)
-                entry.result.data = None
-        return [entry.result for entry in self.entries]
-
-    def count(self, counters: Counters) -> None:
-        """Adds the outcome to a client's counters."""
-        for entry in self.entries:
-            if entry.result.hit:
-                counters.hits += 1
-            else:
-                counters.misses[entry.result.cause] += 1
-
-
-class PutOperation(Operation[list[PutResult]]):
-    """Stores of any number of items; each has an outcome of its own."""
-
-    def __init__(self, items: Sequence[Put]) -> None:
-        self._items = [(item, gathered_views(item.buffers)) for item in items]
-        for item, views in self._items:
-            bodies.encode_put_begin(item, sum(map(len, views)))
-
-    def plan(self, limits: Limits, deadline: float) -> list[Job]:
-        return [PutJob(item, views, deadline) for item, views in self._items]
-
-    def collect(self, jobs: list[Job]) -> list[PutResult]:
-        return [job.result for job in jobs if isinstance(job, PutJob)]
-
-    def miss(self, error: KDNError) -> list[PutResult]:
-        return [PutResult("failed", error) for _ in self._items]
 
 
 def publish_document(document: Document) -> Simple[int]:

@@ -9,6 +9,9 @@ from collections.abc import Callable
 
 from kdn.connection import Connection
 from kdn.errors import ConnectionLost, DeadlineExceeded
+from kdn.fabric import FabricConnection
+
+Stream = Connection | FabricConnection
 
 
 class StreamPool:
@@ -18,18 +21,18 @@ class StreamPool:
     """
 
     def __init__(
-        self, limit: int, dial: Callable[[float], Connection], on_lost: Callable[[], None]
+        self, limit: int, dial: Callable[[float], Stream], on_lost: Callable[[], None]
     ) -> None:
         self._limit = limit
         self._dial = dial
         self._on_lost = on_lost
         self._changed = threading.Condition()
-        self._idle: list[Connection] = []
+        self._idle: list[Stream] = []
         self._lent = 0
         self._closed = False
-        self._every: weakref.WeakSet[Connection] = weakref.WeakSet()
+        self._every: weakref.WeakSet[Stream] = weakref.WeakSet()
 
-    def borrow(self, deadline: float) -> Connection:
+    def borrow(self, deadline: float) -> Stream:
         """A connection, kept or new.
 
         Raises DeadlineExceeded if none is given back in time, and what dialling raises.
@@ -57,7 +60,7 @@ class StreamPool:
             self._forget()
             raise
 
-    def borrow_this(self, wanted: Connection, deadline: float) -> bool:
+    def borrow_this(self, wanted: Stream, deadline: float) -> bool:
         """Borrows one connection once it is free; False if it is closed."""
         with self._changed:
             while not wanted.closed and not self._closed:
@@ -68,7 +71,7 @@ class StreamPool:
                 self._wait(deadline)
         return False
 
-    def give_back(self, connection: Connection) -> None:
+    def give_back(self, connection: Stream) -> None:
         """Returns a connection; one that is of no more use is closed."""
         with self._changed:
             self._lent -= 1
@@ -79,6 +82,20 @@ class StreamPool:
                 if not self._closed:
                     self._on_lost()
             self._changed.notify_all()
+
+    def sweep(self) -> None:
+        """Closes what is idle and to be made anew."""
+        with self._changed:
+            for connection in [each for each in self._idle if each.is_worn]:
+                self._idle.remove(connection)
+                connection.close()
+
+    def drain(self) -> None:
+        """Closes what is idle, for a need that does not come again soon."""
+        with self._changed:
+            for connection in self._idle:
+                connection.close()
+            self._idle.clear()
 
     def close(self) -> None:
         """Closes what is idle; what is lent closes when it comes back."""

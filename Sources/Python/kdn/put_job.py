@@ -24,8 +24,8 @@ class PutJob(Job):
         self.total_bytes = sum(map(len, views))
         self.credit_bytes = self.total_bytes
         self.result = PutResult("failed")
-        self._begin_body = bodies.encode_put_begin(item, self.total_bytes)
-        self._views = views
+        self.begin_body = bodies.encode_put_begin(item, self.total_bytes)
+        self.views = views
         self._view_index = 0
         self._view_offset = 0
         self._offset = 0
@@ -67,7 +67,7 @@ class PutJob(Job):
             self._transfer_id = request_id
             self._phase = _DATA
             return [
-                encode_frame(Op.PUT_BEGIN, request_id, self._begin_body, deadline_ms=deadline_ms)
+                encode_frame(Op.PUT_BEGIN, request_id, self.begin_body, deadline_ms=deadline_ms)
             ]
         if self._phase == _COMMIT:
             body = bodies.encode_two(self._transfer_id, int(self._state.intdigest()))
@@ -85,19 +85,22 @@ class PutJob(Job):
         offset = self._offset
         pieces = self._take(min(limits.frame_payload_bytes, DATA_FRAME_BYTES_MAX))
         size = self._offset - offset
-        if self._offset == self.total_bytes:
-            self._phase = _COMMIT
+        self._end_data_if_complete()
         body = bodies.encode_two(self._transfer_id, offset)
         head = encode_frame(
             Op.PUT_DATA, request_id, body, payload_bytes=size, deadline_ms=deadline_ms
         )
         return [head, *pieces]
 
+    def _end_data_if_complete(self) -> None:
+        if self._offset == self.total_bytes:
+            self._phase = _COMMIT
+
     def _take(self, count: int) -> list[memoryview]:
         """The next `count` bytes of the object, hashed on the way."""
         pieces: list[memoryview] = []
-        while count > 0 and self._view_index < len(self._views):
-            view = self._views[self._view_index]
+        while count > 0 and self._view_index < len(self.views):
+            view = self.views[self._view_index]
             piece = view[self._view_offset : self._view_offset + count]
             self._state.update(piece)
             pieces.append(piece)

@@ -29,9 +29,13 @@ class MissCause(enum.IntEnum):
     NOT_READY = 7
     PURGED = 8
     OVER_CREDIT = 9
+    RECOMPUTE = 10
+    INEXACT = 11
+    UNDECODABLE = 12
     UNREACHABLE = 256
     REFUSED = 257
     BUFFER_TOO_SMALL = 258
+    LEASE_EXPIRED = 259
 
 
 @dataclass(slots=True)
@@ -52,7 +56,9 @@ class GetResult:
     """Outcome of one Get. `nbytes` were received, of an object of `object_bytes`.
 
     `data` is the buffer that the client allocated, if it was to. After a miss the contents of the
-    caller's buffer are undefined: a corrupt payload may have been received into it.
+    caller's buffer are undefined: a corrupt payload may have been received into it. `codec` is the
+    class in which an object came, 0 for raw; its bytes here are decoded, `nbytes` of them, and
+    `object_checksum` is theirs. `wire_bytes` were received for it.
     """
 
     hit: bool
@@ -61,6 +67,8 @@ class GetResult:
     object_bytes: int = 0
     object_checksum: int = 0
     data: bytearray | None = None
+    codec: int = 0
+    wire_bytes: int = 0
 
 
 @dataclass(slots=True)

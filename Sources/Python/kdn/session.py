@@ -8,14 +8,18 @@ from __future__ import annotations
 
 from collections import deque
 
+from kdn import bodies
 from kdn.errors import ConnectionLost, FieldError, KDNError, ProtocolError, Status
-from kdn.jobs import Job
+from kdn.jobs import Job, SimpleJob
+from kdn.mapping import close_all
 from kdn.put_job import PutJob
+from kdn.slabs import Window
 from kdn.wire import (
     HEADER_BYTES,
     Header,
     Limits,
     Op,
+    Place,
     check_body,
     decode_error,
     decode_header,
@@ -38,6 +42,10 @@ class Session:
         self.draining = False
         self.failure: KDNError | None = None
         self.received_bytes = 0
+        self.window: Window | None = None
+        self._freeing: Job | None = None
+        self._descriptors: list[int] = []
+        self._truncated = False
         self._next_id = 1
         self._queue: deque[Job] = deque()
         self._pending: dict[int, Job] = {}
@@ -55,8 +63,10 @@ class Session:
 
     @property
     def idle(self) -> bool:
-        """Whether nothing is queued, in flight or half received."""
-        return not (self._queue or self._pending or self._out or self._header or self._filled)
+        """Whether nothing is queued, in flight or half received that anybody waits for."""
+        if self._queue or self._pending:
+            return all(job.background for job in (*self._queue, *self._pending.values()))
+        return not (self._out or self._header or self._filled)
 
     @property
     def awaits_reply(self) -> bool:
@@ -67,6 +77,11 @@ class Session:
     def expects_more(self) -> bool:
         """Whether more bytes are due: a frame is half received, or a reply is owed."""
         return self._header is not None or self._filled > 0 or bool(self._pending)
+
+    @property
+    def at_frame_start(self) -> bool:
+        """Whether the next byte received is a frame's first: descriptors come with no other."""
+        return self._header is None and self._filled == 0
 
     def add(self, job: Job) -> None:
         """Queues a job; it ends at once if the session takes no more."""
@@ -87,6 +102,7 @@ class Session:
         if job not in self._queue and job not in self._pending.values():
             self._open_no_more(job)
             job.finish(ConnectionLost("cancelled"))
+            self._add_afterwards(job)
 
     def fail(self, error: KDNError) -> None:
         """Ends every job with `error`; the connection is of no more use."""
@@ -98,6 +114,8 @@ class Session:
         self._pending.clear()
         self._open.clear()
         self._out.clear()
+        self.window = None
+        close_all(self._descriptors)
         for job in jobs:
             job.finish(error)
 
@@ -129,7 +147,7 @@ class Session:
         bulk: Job | None = None
         for job in self._queue:
             if job.sends_bulk:
-                bulk = bulk or job
+                bulk = bulk or (None if job.blocked else job)
             elif room and self._has_credit(job):
                 if not job.begins or ahead < TRANSFERS_AHEAD_MAX:
                     return job
@@ -155,12 +173,27 @@ class Session:
             self._credit_used += job.credit_bytes
         if job.expects_reply():
             self._pending[request_id] = job
+            if self.window is not None:
+                self.window.asked(request_id)
         if not job.has_frames:
             self._queue.remove(job)
+        self._free_window(job)
         self._out.extend(memoryview(piece) for piece in pieces)
 
+    def _free_window(self, job: Job) -> None:
+        """Asks for something, if half of the window waits for an answer to anything."""
+        if self.window is None or not self.window.should_ask:
+            return
+        if self._freeing is None or self._freeing.started:
+            body = bodies.encode_keys([])
+            self._freeing = SimpleJob(
+                Op.EXISTS, body, lambda reply: bodies.decode_exists(reply, 0), job.deadline
+            )
+            self._freeing.background = True
+            self._queue.appendleft(self._freeing)
+
     def _deadline_ms(self, job: Job, now: float) -> int:
-        left = max(job.deadline - now, 0.0)
+        left = max(job.answer_by - now, 0.0)
         left -= min(RETURN_SECONDS_MAX, left * RETURN_SHARE)
         cap = self.limits.max_deadline_ms or 0xFFFFFFFF
         return max(1, min(int(left * 1000), cap))
@@ -180,9 +213,17 @@ class Session:
             return [self._scratch[:count]]
         return views
 
-    def received(self, count: int) -> None:
-        """`count` bytes have arrived in `incoming`; raises what costs the connection."""
+    def received(
+        self, count: int, descriptors: list[int] | None = None, truncated: bool = False
+    ) -> None:
+        """`count` bytes have arrived in `incoming`; raises what costs the connection.
+
+        `descriptors` came with them and are taken over; `truncated` if more did.
+        """
         self.received_bytes += count
+        if descriptors or truncated:
+            self._descriptors.extend(descriptors or [])
+            self._truncated = truncated
         if self._in_payload and self._header is not None:
             self._on_payload(self._header, count)
             return
@@ -206,9 +247,15 @@ class Session:
         job = self._pending.get(header.request_id)
         if job is None:
             raise ProtocolError("requestID", header.request_id, "of a request in flight")
+        if self.window is not None:
+            self.window.answered(header.request_id)
         if header.status != Status.OK:
             self._on_refusal(header, body, job)
             return
+        place = job.place_of(header.op)
+        if header.place != place:
+            raise ProtocolError("place", header.place, int(place))
+        self._hand_over_descriptors(job)
         left = self._payload_left.get(header.request_id)
         if left is None:
             left = job.on_reply(header, body, self.limits)
@@ -221,6 +268,14 @@ class Session:
         self._in_payload = header.payload_bytes > 0
         if not self._in_payload:
             self._end_frame(header)
+
+    def _hand_over_descriptors(self, job: Job) -> None:
+        if self._descriptors or self._truncated:
+            truncated, self._truncated = self._truncated, False
+            try:
+                job.on_descriptors(self._descriptors, truncated)
+            finally:
+                close_all(self._descriptors)
 
     def _on_payload(self, header: Header, count: int) -> None:
         self._pending[header.request_id].on_payload(count)
@@ -241,17 +296,29 @@ class Session:
     def _on_refusal(self, header: Header, body: bytes, job: Job) -> None:
         if header.payload_bytes or header.more:
             raise ProtocolError("payloadLength", header.payload_bytes, "0 in an error")
+        if header.place != Place.INLINE:
+            raise ProtocolError("place", header.place, "0 in an error")
+        self._refuse_descriptors()
         self._header = None
         del self._pending[header.request_id]
         self._payload_left.pop(header.request_id, None)
         job.on_error(header, body)
         self._after_reply(job)
 
+    def _refuse_descriptors(self) -> None:
+        if self._descriptors or self._truncated:
+            raise ProtocolError("descriptors", len(self._descriptors), "none with this frame")
+
+    def _add_afterwards(self, job: Job) -> None:
+        while job.afterwards:
+            self.add(job.afterwards.pop())
+
     def _after_reply(self, job: Job) -> None:
         if job.done:
             self._open_no_more(job)
             if job in self._queue:
                 self._queue.remove(job)
+            self._add_afterwards(job)
         elif job.has_frames and job not in self._queue:
             self._queue.append(job)
         elif not job.has_frames and job in self._queue:
@@ -263,11 +330,14 @@ class Session:
             self._credit_used -= job.credit_bytes
 
     def _on_goaway(self, header: Header, body: bytes) -> None:
+        self._refuse_descriptors()
         if header.request_id != 0 or header.payload_bytes:
             raise ProtocolError("requestID", header.request_id, "0 in GOAWAY")
         self._header = None
         reason = decode_error(header.status, body)
-        if reason.status == Status.DEADLINE:
+        # Idle for too long, or with slabs mapped that the server wants back: to be made anew.
+        wants_slabs = reason.status == Status.BUSY and reason.field == "slabs"
+        if reason.status == Status.DEADLINE or wants_slabs:
             raise ConnectionLost(f"the server closed the connection: {reason}") from reason
         if reason.status != Status.DRAINING:
             raise reason

@@ -48,6 +48,30 @@ class Op(enum.IntEnum):
     STATS = 16
     GOAWAY = 17
     DOCUMENT = 32
+    MAP_SLAB = 36
+    OPEN_WINDOW = 37
+    LINK_TICKET = 38
+    CODEC_PROFILE = 39
+
+
+class Place(enum.IntEnum):
+    """Where a payload is."""
+
+    INLINE = 0
+    SHARED_MEMORY = 1
+    REMOTE = 2
+
+
+class LinkKind(enum.IntFlag):
+    """Kinds of link that a server offers; a newer server may offer more."""
+
+    TCP = 1
+    UNIX = 2
+    SHARED_MEMORY = 4
+    RDMA = 8
+
+
+_PLACES = frozenset(Place)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +86,7 @@ class Header:
     payload_bytes: int
     deadline_ms: int
     body_checksum: int
+    place: int = Place.INLINE
 
     @property
     def more(self) -> bool:
@@ -104,8 +129,12 @@ def encode_frame(
     deadline_ms: int = 0,
     flags: int = 0,
     status: int = 0,
+    place: int = Place.INLINE,
 ) -> bytes:
-    """Header and body of a frame; its `payload_bytes` of payload are sent after it."""
+    """Header and body of a frame; its `payload_bytes` of payload are sent after it.
+
+    With a place other than inline no payload is sent.
+    """
     head = _HEADER.pack(
         MAGIC,
         VERSION,
@@ -114,7 +143,7 @@ def encode_frame(
         request_id,
         len(body),
         status,
-        0,
+        place,
         0,
         payload_bytes,
         deadline_ms,
@@ -155,12 +184,11 @@ def decode_header(data: bytes | bytearray | memoryview, limits: Limits) -> Heade
         raise ProtocolError("version", version, VERSION)
     if not flags & RESPONSE or flags & ~(RESPONSE | OPTIONAL | MORE):
         raise ProtocolError("flags", flags, "RESPONSE")
-    if place != 0:
-        raise ProtocolError("place", place, "0")
     if reserved or reserved_word or reserved_tail != bytes(12):
         raise ProtocolError("reserved", bytes(data).hex(), "zero")
     if status not in _STATUSES:
         raise ProtocolError("status", status, f"at most {max(_STATUSES)}")
+    _check_place(place, op, flags, status, payload_bytes)
     if body_bytes > limits.body_bytes:
         raise ProtocolError("bodyLength", body_bytes, f"at most {limits.body_bytes}")
     if payload_bytes > limits.frame_payload_bytes:
@@ -168,8 +196,20 @@ def decode_header(data: bytes | bytearray | memoryview, limits: Limits) -> Heade
     if body_bytes == 0 and body_checksum != 0:
         raise ProtocolError("bodyChecksum", body_checksum, "0 without a body")
     return Header(
-        op, flags, request_id, body_bytes, status, payload_bytes, deadline_ms, body_checksum
+        op, flags, request_id, body_bytes, status, payload_bytes, deadline_ms, body_checksum, place
     )
+
+
+def _check_place(place: int, op: int, flags: int, status: int, payload_bytes: int) -> None:
+    """Only the answer to a GET may have its bytes elsewhere, and then none in the stream."""
+    if place == Place.INLINE:
+        return
+    if place not in _PLACES or op != Op.GET or status != Status.OK:
+        raise ProtocolError("place", place, "0")
+    if payload_bytes != 0:
+        raise ProtocolError("payloadLength", payload_bytes, "0 unless the payload is inline")
+    if flags & MORE:
+        raise ProtocolError("flags", flags, "no MORE unless the payload is inline")
 
 
 def check_body(header: Header, body: bytes | bytearray | memoryview) -> None:

@@ -12,13 +12,17 @@ struct BenchCommand: DaemonCommand {
     commandName: "bench",
     abstract: "Measures throughput, latency and CPU time of GET, PUT, EXISTS and MATCH.",
     discussion: """
-      Targets are --kdn (the default if none is given), --tls-address: the same daemon over TLS, \
+      Targets are --kdn (the default if none is given), once for each link of --link, else on the \
+      link that the address names, --tls-address: the same daemon over TLS, \
       --redis and --ceiling: a bare blocking \
       sender and receiver over loopback TCP in a process of its own. They take turns round by \
       round; ratios come from medians over rounds. Before it is timed, each target stores the \
       working set and each byte that comes back is compared. --verify concerns KDN only: the \
       client then takes checksums in the timed part, as it does by default outside benchmarks. \
-      Of a PUT to KDN each has a fresh key; a SET in Redis overwrites.
+      Of a PUT to KDN each has a fresh key; a SET in Redis overwrites. With --in-place shared \
+      memory is also measured without the copy into the client's buffer: the latency is then that \
+      to the first readable byte, and with --no-verify the throughput counts bytes that were made \
+      readable, not read.
       """,
     subcommands: [DiskCommand.self, ReplayCommand.self])
 
@@ -26,6 +30,8 @@ struct BenchCommand: DaemonCommand {
   @OptionGroup var load: LoadOptions
   @Flag(help: "Measure the daemon at --address.")
   var kdn = false
+  @Flag(help: "With shm among the links: measure GET in place, too.")
+  var inPlace = false
   @Option(help: "Measure the daemon also over TLS at HOST:PORT; what TLS costs is the ratio.")
   var tlsAddress: String?
   @Option(
@@ -42,6 +48,10 @@ struct BenchCommand: DaemonCommand {
   var redisPid: Int32?
 
   func validate() throws {
+    let links = try common.linkArguments()
+    guard !inPlace || links?.choices.contains(.shm) == true else {
+      throw ValidationError("--in-place is for --link shm")
+    }
     if let tlsAddress { _ = try Endpoint(parsingTCP: tlsAddress, field: "tls-address") }
     if let redis { _ = try Endpoint(parsingTCP: redis, field: "redis") }
   }
@@ -58,7 +68,7 @@ struct BenchCommand: DaemonCommand {
         misses += sample.record.misses
         try report.sample(target, round: round, sample, of: workload)
       }
-      guard let first = targets.first, first.name == "kdn" else { continue }
+      guard let first = targets.first, first is KDNTarget else { continue }
       for (target, others) in zip(targets, samples).dropFirst() {
         ratios.append(RatioLine(first.name, samples[0], to: target.name, others, workload))
       }
@@ -71,15 +81,15 @@ struct BenchCommand: DaemonCommand {
   private func makeTargets() throws -> [any BenchTarget] {
     let run = UInt64.random(in: .min ... .max)
     var targets: [any BenchTarget] = []
-    if kdn || tlsAddress != nil || (redis == nil && !ceiling) {
-      targets.append(KDNTarget(pid: serverPid, run: run) { try common.connect() })
+    if kdn || inPlace || tlsAddress != nil || (redis == nil && !ceiling) {
+      targets += try makeKDNTargets(run)
     }
     if let tlsAddress {
-      let endpoint = try Endpoint(parsingTCP: tlsAddress, field: "tls-address")
+      let address = try ServerAddress(parsing: tlsAddress, field: "tls-address")
       let tls = TLSClientOptions(authoritiesPath: tlsCA)
       targets.append(
         KDNTarget(name: "kdn-tls", pid: serverPid, run: run) {
-          try common.connect(to: endpoint, tls: tls)
+          try common.connect(to: address, on: .tcp, tls: tls)
         })
     }
     if ceiling { targets.append(CeilingTarget()) }
@@ -89,14 +99,42 @@ struct BenchCommand: DaemonCommand {
     return targets
   }
 
+  /// The daemon once for each link.
+  private func makeKDNTargets(_ run: UInt64) throws -> [any BenchTarget] {
+    guard let links = try common.linkArguments() else {
+      let link = try addressedLink()
+      return [KDNTarget(pid: serverPid, run: run) { try common.connect(on: link) }]
+    }
+    var targets: [any BenchTarget] = []
+    for link in links.choices {
+      let name = "kdn-\(link.rawValue)"
+      targets.append(
+        KDNTarget(name: name, pid: serverPid, run: run) { try common.connect(on: link) })
+      guard link == .shm, inPlace else { continue }
+      targets.append(
+        KDNTarget(name: name + "-place", pid: serverPid, run: run, isInPlace: true) {
+          try common.connect(on: link)
+        })
+    }
+    return targets
+  }
+
+  /// The link that the address names.
+  private func addressedLink() throws -> LinkChoice {
+    let address = try common.serverAddress()
+    guard !address.usesRDMA else { return .rdma }
+    if case .unix = address.endpoint { return .unix }
+    return .tcp
+  }
+
   private func description(of targets: [any BenchTarget]) throws -> BenchRun {
-    let measuresKDN = targets.contains { $0.name == "kdn" }
+    let measuresKDN = targets.contains { $0 is KDNTarget }
     return BenchRun(
       version: KDNCommand.version,
       command: (["kdn"] + CommandLine.arguments.dropFirst()).joined(separator: " "),
       startedAt: Date.now.ISO8601Format(), kernel: Machine.kernel, cores: Machine.cores,
       targets: targets.map(\.name),
-      server: measuresKDN ? try common.connect().hello.server : nil,
+      server: measuresKDN ? try common.connect(on: addressedLink()).hello.server : nil,
       rounds: load.rounds, secondsPerRound: load.duration)
   }
 }

@@ -6,8 +6,8 @@ struct BenchReport {
   let isJSON: Bool
 
   private static let columns = [
-    ("target", 8), ("workload", 14), ("verify", 7), ("object", 8), ("round", 6), ("GB/s", 8),
-    ("op/s", 10), ("p50 us", 10), ("p99 us", 10), ("p99.9 us", 10), ("misses", 7),
+    ("target", 16), ("link", 5), ("workload", 14), ("verify", 7), ("object", 8), ("round", 6),
+    ("GB/s", 8), ("op/s", 10), ("p50 us", 10), ("p99 us", 10), ("p99.9 us", 10), ("misses", 7),
     ("client CPU s/GB", 16), ("server CPU s/GB", 16),
   ]
 
@@ -22,13 +22,13 @@ struct BenchReport {
 
   /// Writes one sample.
   func sample(
-    _ target: String, round: Int, _ sample: Sample, of workload: Workload
+    _ target: any BenchTarget, round: Int, _ sample: Sample, of workload: Workload
   ) throws {
     let line = SampleLine(target, round: round, sample, workload)
     if isJSON { return try Output.line(line) }
     Output.line(
       Self.row([
-        target, workload.name, workload.verifies ? "on" : "off",
+        target.name, target.link ?? "-", workload.name, workload.verifies ? "on" : "off",
         Self.size(workload.objectBytes), "\(round)",
         Self.number(line.gigabytesPerSecond, 3), Self.number(line.operationsPerSecond, 0),
         Self.number(line.p50Microseconds, 1), Self.number(line.p99Microseconds, 1),
@@ -104,6 +104,7 @@ struct BenchRun: Encodable {
 struct SampleLine: Encodable {
   var kind = "sample"
   let target: String
+  let link: String?
   let workload: WorkloadFields
   let round: Int
   let seconds: Double
@@ -120,8 +121,9 @@ struct SampleLine: Encodable {
   let clientCPUMicrosecondsPerOperation: Double
   let serverCPUMicrosecondsPerOperation: Double?
 
-  init(_ target: String, round: Int, _ sample: Sample, _ workload: Workload) {
-    self.target = target
+  init(_ target: any BenchTarget, round: Int, _ sample: Sample, _ workload: Workload) {
+    self.target = target.name
+    link = target.link
     self.workload = WorkloadFields(workload)
     self.round = round
     seconds = sample.seconds

@@ -25,7 +25,7 @@ struct BenchRunner {
   /// - Returns: for each target, its samples.
   func run(
     _ targets: [any BenchTarget],
-    told: (_ target: String, _ round: Int, _ sample: Sample) throws -> Void
+    told: (_ target: any BenchTarget, _ round: Int, _ sample: Sample) throws -> Void
   ) throws -> [[Sample]] {
     let pool = try BufferPool(count: workload.objectCount, bufferBytes: workload.objectBytes)
     for (object, buffer) in pool.buffers.enumerated() { buffer.fill(object: object) }
@@ -34,7 +34,7 @@ struct BenchRunner {
     defer { for target in targets { try? target.close() } }
     try measure(targets, pool.buffers) { index, round, sample in
       samples[index].append(sample)
-      try told(targets[index].name, round, sample)
+      try told(targets[index], round, sample)
     }
     withExtendedLifetime(pool) {}
     return samples
@@ -67,7 +67,7 @@ struct BenchRunner {
       for first in stride(from: share.lowerBound, to: share.upperBound, by: workload.batch) {
         let objects = first..<first + workload.batch
         for object in objects { buffers[object].clear() }
-        let found = try link.get(objects, into: buffers[objects])
+        let found = try link.check(objects, into: buffers[objects])
         guard found == objects.count else {
           throw BenchError.refused(
             target: target, answer: "\(objects.count - found) objects stored just now are gone")
@@ -132,7 +132,8 @@ struct BenchRunner {
       record.misses += step - found
       // What was not there was not moved.
       if Workload.moves(operation) { record.bytes += found * workload.objectBytes }
-      before = after
+      try link.settle()
+      before = clock.now()
     } while before < deadline
     record.end = before
     return record

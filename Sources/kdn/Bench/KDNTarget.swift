@@ -6,6 +6,8 @@ internal import KDNWire
 /// A kdnd, over the client that the command line uses.
 final class KDNTarget: BenchTarget {
   let name: String
+  private(set) var link: String?
+  private let isInPlace: Bool
   private let connect: () throws -> Connection
   private let pid: Int32?
   private let run: UInt64
@@ -15,10 +17,14 @@ final class KDNTarget: BenchTarget {
   private static let chunkTokens = 16
 
   /// Creates the target; `pid` is the server's if it runs here, `run` keeps keys of runs apart.
+  ///
+  /// With `isInPlace` GET reads objects where the daemon keeps them.
   init(
-    name: String = "kdn", pid: Int32?, run: UInt64, connect: @escaping () throws -> Connection
+    name: String = "kdn", pid: Int32?, run: UInt64, isInPlace: Bool = false,
+    connect: @escaping () throws -> Connection
   ) {
     self.name = name
+    self.isInPlace = isInPlace
     self.connect = connect
     self.pid = pid
     self.run = run
@@ -27,6 +33,7 @@ final class KDNTarget: BenchTarget {
   func open(_ workload: Workload, buffers: [Buffer]) throws -> [any BenchLink] {
     let control = Client(try connect())
     self.control = control
+    link = control.connection.link.kind.rawValue
     let prefix = "\(name)-bench/\(run)/\(workload.objectBytes)"
     let objects = (0..<workload.objectCount).map { number in
       KDNObject(
@@ -39,9 +46,14 @@ final class KDNTarget: BenchTarget {
     links = try (0..<workload.connections).map { number in
       let connection = try connect()
       connection.verifies = workload.verifies
-      return KDNLink(
-        connection, objects: objects, question: question,
-        freshPrefix: "\(prefix)/\(workload.verifies ? "v" : "n")/\(number)")
+      // Registered once, as an engine does with its own memory.
+      for buffer in buffers[workload.objects(ofConnection: number)] {
+        _ = unsafe try connection.register(buffer.bytes)
+      }
+      let prefix = "\(prefix)/\(workload.verifies ? "v" : "n")/\(number)"
+      return isInPlace
+        ? KDNInPlaceLink(connection, objects: objects, question: question, freshPrefix: prefix)
+        : KDNLink(connection, objects: objects, question: question, freshPrefix: prefix)
     }
     return links
   }
@@ -94,78 +106,5 @@ final class KDNTarget: BenchTarget {
   private struct Statistics: Decodable {
     struct Process: Decodable { let cpuSeconds: Double }
     let process: Process
-  }
-}
-
-/// An object of the working set.
-struct KDNObject: Sendable {
-  /// The key under which GET finds it.
-  let key: ObjectKey
-  /// The checksum of its bytes.
-  let checksum: Checksum
-}
-
-/// One connection to a kdnd.
-// Safe because: a link is used by one worker at a time, as a connection asks.
-@safe final class KDNLink: BenchLink, @unchecked Sendable {
-  /// Objects that an interrupted run leaves behind do not stay for long.
-  static let ttlMilliseconds: UInt64 = 600_000
-
-  private let client: Client
-  private let objects: [KDNObject]
-  private let question: MatchRequest?
-  private let freshPrefix: String
-  private var freshCount = 0
-  private var storedKeys: [ObjectKey] = []
-
-  /// Creates a link; `question` is the workload's MATCH, if it has one.
-  init(
-    _ connection: Connection, objects: [KDNObject], question: MatchRequest?, freshPrefix: String
-  ) {
-    client = Client(connection)
-    self.objects = objects
-    self.question = question
-    self.freshPrefix = freshPrefix
-  }
-
-  /// All keys under which the link has stored something; many of them are evicted by now.
-  var usedKeys: [ObjectKey] { storedKeys + (0..<freshCount).map(freshKey) }
-
-  func store(_ object: Int, from buffer: Buffer) throws {
-    storedKeys.append(objects[object].key)
-    try put(objects[object].key, objects[object].checksum, buffer)
-  }
-
-  func put(_ object: Int, from buffer: Buffer) throws {
-    // Stores are write-once: only a fresh key moves bytes.
-    let key = freshKey(freshCount)
-    freshCount += 1
-    try put(key, client.connection.verifies ? nil : objects[object].checksum, buffer)
-  }
-
-  func get(_ wanted: Range<Int>, into buffers: ArraySlice<Buffer>) throws -> Int {
-    let items = objects[wanted].map { GetRequest.Item(key: $0.key) }
-    let results = unsafe try client.connection.get(items, into: buffers.map { unsafe $0.bytes })
-    return results.count { $0.bytes > 0 }
-  }
-
-  func exists(_ wanted: Range<Int>) throws -> Int {
-    try client.exists(objects[wanted].map(\.key)).trueCount
-  }
-
-  func match() throws -> Int {
-    guard let question else { return 0 }
-    return try client.match(question).matchedChunks
-  }
-
-  private func put(_ key: ObjectKey, _ checksum: Checksum?, _ buffer: Buffer) throws {
-    let facts = PutBeginRequest(
-      key: key, totalBytes: buffer.byteCount, ttlMilliseconds: Self.ttlMilliseconds)
-    let bytes = unsafe UnsafeRawBufferPointer(buffer.bytes)
-    _ = unsafe try client.connection.put(PutItem(facts, pieces: [bytes], checksum: checksum))
-  }
-
-  private func freshKey(_ number: Int) -> ObjectKey {
-    ObjectKey(opaque: HashChain.opaque(Array("\(freshPrefix)/\(number)".utf8)))
   }
 }

@@ -20,6 +20,9 @@ def test_the_environment_gives_what_the_config_does_not(tmp_path):
     assert (given.timeout, given.interface_v1) == (3.0, False)
     assert Settings.of({"kdn_token": "own", "interface_v1": 1}, environment).token == "own"
     assert Settings.of(None, {}) == Settings()
+    assert Settings.of({"kdn_link": "shm"}, {}).link == "shm"
+    with pytest.raises(FieldError, match="kdn_link"):
+        Settings.of({"kdn_link": "ipc"}, {})
 
 
 def test_a_folder_is_named_by_what_it_holds_and_not_by_its_place(tmp_path):

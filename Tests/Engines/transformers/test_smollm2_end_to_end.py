@@ -56,20 +56,21 @@ def first_tokens(model: Any, cache: Any, tokens: int) -> DynamicCache:
     return copy
 
 
-def process(step: str, server: str, material: pathlib.Path, work: pathlib.Path) -> Any:
+def process(step: str, kdnd: Any, material: pathlib.Path, work: pathlib.Path) -> Any:
     """Runs one step of the quickstart in a fresh process; returns the facts it wrote."""
     script = ROOT / "Scripts" / "lib" / "quickstart.py"
     command = [sys.executable, script, "--material", material, "--work", work]
     environment = {**os.environ, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "2"}
-    options = ["--server", server, "--tokens", str(TOKENS), step]
+    socket = kdnd.unix.removeprefix("unix://")
+    options = ["--server", kdnd.tcp, "--socket", socket, "--tokens", str(TOKENS), step]
     subprocess.run([*command, *options], check=True, env=environment, timeout=300)
     return json.loads((work / f"{step}.json").read_text())
 
 
 def test_what_one_process_stored_another_retrieves_bit_for_bit(client, kdnd, material, tmp_path):
-    learned = process("learn", kdnd.tcp, material, tmp_path)
+    learned = process("learn", kdnd, material, tmp_path)
     assert (learned["tokens"], learned["bytes"]) == (WHOLE, WHOLE * BYTES_PER_TOKEN)
-    found = process("retrieve", kdnd.unix, material, tmp_path)
+    found = process("retrieve", kdnd, material, tmp_path)
     assert (found["tokens"], found["cause"]) == (WHOLE, "none")
     stored = (tmp_path / "learn.logits").read_bytes()
     assert len(stored) == learned["question_tokens"] * 49152 * 2

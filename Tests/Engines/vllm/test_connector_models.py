@@ -33,7 +33,10 @@ MODELS: dict[str, tuple[Any, Any, dict[str, Any]]] = {
         {"num_hidden_layers": 6, "sliding_window": 160, "query_pre_attn_scalar": 32},
     ),
 }
-PATIENT = {"kdn_chunk_tokens": CHUNK, "kdn_timeout": 60, "kdn_lookup_timeout": 60}
+# Over the link that is spoilt, not around it.
+PATIENT = {
+    "kdn_link": "tcp", "kdn_chunk_tokens": CHUNK, "kdn_timeout": 60, "kdn_lookup_timeout": 60
+}
 OBJECT_BYTES = CHUNK * 3 * 2 * 2 * 32 * 4
 EVENTS = {"enable_kv_cache_events": True, "publisher": "null"}
 ENGINE = {"skip_tokenizer_init": True, "max_model_len": 1024, "block_size": 32}

@@ -41,7 +41,7 @@ extension DiskDriver {
     }
     try expect(
       limit == quotas.pinned[name.tenant] && !facts.isPinned
-        && pinnedBefore + facts.byteCount > limit,
+        && pinnedBefore + facts.storedBytes > limit,
       "no pin of \(facts) beside \(pinnedBefore) bytes, limit \(limit)")
   }
 

@@ -16,7 +16,8 @@ extension DiskDriver {
     }
     if random.isOne(in: 4) { checkReturning(tier) }
     switch random.number(below: 100) {
-    case 0..<44: try write(tier)
+    case 0..<40: try write(tier)
+    case 40..<44: try rewrite(tier)
     case 44..<51: try makeDurable(tier)
     case 51..<62: try read(anyName(), tier)
     case 62..<70: try purge(tier)
@@ -88,6 +89,16 @@ extension DiskDriver {
     tier.write(copy.facts, bytes, isDurable: isDurable) { answer.give($0) }
   }
 
+  /// Bytes in memory, for the tier to write.
+  func bytes(_ content: DiskContent, _ count: Int) -> TierBytes? {
+    guard let reservation = reserve(count) else { return nil }
+    content.withBytes(count) { source in
+      guard let base = source.baseAddress else { return }
+      reservation.base.copyMemory(from: base, byteCount: source.count)
+    }
+    return TierBytes(reservation.seal().lease())
+  }
+
   private func makeCopy(_ name: Name) -> Copy {
     var byteCount = scenario.byteCount(&random)
     var content = DiskContent.noise(random.number(below: DiskContent.noise.count - byteCount))
@@ -108,7 +119,7 @@ extension DiskDriver {
         tokenCount: key.kind == .layout ? 64 : 0,
         recomputeMicroseconds: UInt64(random.number(below: 1000)), storedAtMilliseconds: now,
         ttlMilliseconds: ttl), content)
-    if scenario.watchesPlaces { places.add(copy) }
+    if scenario.watchesPlaces { places.add(copy, copy.content) }
     return copy
   }
 
@@ -118,12 +129,7 @@ extension DiskDriver {
   }
 
   private func bytes(of copy: Copy) -> TierBytes? {
-    guard let reservation = reserve(copy.facts.byteCount) else { return nil }
-    copy.content.withBytes(copy.facts.byteCount) { source in
-      guard let base = source.baseAddress else { return }
-      reservation.base.copyMemory(from: base, byteCount: source.count)
-    }
-    return TierBytes(reservation.seal().lease())
+    bytes(copy.content, copy.facts.byteCount)
   }
 
   private func reserve(_ byteCount: Int) -> Reservation? {
@@ -229,7 +235,7 @@ extension DiskDriver {
     let known = model.candidates(name)
     let byteCount: Int
     switch tier.find(universe.keys[name.number], in: universe.namespaces[name.tenant]) {
-    case .held(let facts): byteCount = facts.byteCount
+    case .held(let facts): byteCount = facts.storedBytes
     case .absent, .notReady: byteCount = known.last?.facts.byteCount ?? 1
     }
     guard let reservation = reserve(byteCount) else { return }
@@ -260,13 +266,16 @@ extension DiskDriver {
   ) throws {
     // The index may have changed between the question and the answer.
     let all = known + model.candidates(name)
-    guard let copy = all.last(where: { $0.facts == facts }) else {
+    guard let copy = all.last(where: { $0.facts == facts.inForm(nil) }),
+      let content = copy.content(of: facts.form)
+    else {
       throw DiskDifference(description: "read what must not be there: \(describe(name)) \(facts)")
     }
     guard let reservation = room.take() else {
       throw DiskDifference(description: "the tier took the room of \(describe(name))")
     }
-    let isSame = copy.content.withBytes(facts.byteCount) { expected in
+    try expect(facts.storedBytes == room.byteCount, "other bytes than room was given for")
+    let isSame = content.withBytes(facts.storedBytes) { expected in
       Checksum(of: UnsafeRawBufferPointer(start: reservation.base, count: expected.count))
         == Checksum(of: expected)
     }

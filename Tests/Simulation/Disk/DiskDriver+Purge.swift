@@ -118,7 +118,8 @@ extension DiskDriver {
       }
       guard isMeant(name, copy), !counted.contains(key) else { continue }
       objects = (objects.0 + 1, objects.1 + 1)
-      bytes = (bytes.0 + copy.facts.byteCount, bytes.1 + copy.facts.byteCount)
+      guard case .held(let held) = finding else { continue }
+      bytes = (bytes.0 + held.storedBytes, bytes.1 + held.storedBytes)
     }
     return (objects.0...objects.1, bytes.0...bytes.1)
   }

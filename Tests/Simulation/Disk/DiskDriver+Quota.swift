@@ -57,7 +57,7 @@ extension DiskDriver {
         case .held(let facts) = tier.find(
           universe.keys[name.number], in: universe.namespaces[tenant])
       else { return sum }
-      return sum + facts.byteCount
+      return sum + facts.storedBytes
     }
     return heldBytes + tier.usage(of: universe.namespaces[tenant]).pinnedBytes
       + quotas.awaitedBytes[tenant, default: 0]
@@ -74,10 +74,10 @@ extension DiskDriver {
       for key in universe.keys {
         guard case .held(let facts) = tier.find(key, in: namespace) else { continue }
         counted.objects += 1
-        counted.bytes += facts.byteCount
+        counted.bytes += facts.storedBytes
         guard facts.isPinned else { continue }
         counted.pinnedObjects += 1
-        counted.pinnedBytes += facts.byteCount
+        counted.pinnedBytes += facts.storedBytes
       }
       let usage = tier.usage(of: namespace)
       try expect(usage == counted, "\(namespace) has \(counted), and is said to have \(usage)")
@@ -119,7 +119,8 @@ extension DiskDriver {
         throw DiskDifference(description: "lists what is not there: \(object)")
       }
       try expect(
-        facts.byteCount == object.byteCount && facts.isPinned == object.isPinned,
+        facts.byteCount == object.byteCount && facts.form == object.form
+          && facts.isPinned == object.isPinned,
         "lists \(object), finds \(facts)")
     }
     walk.cursor = page.next

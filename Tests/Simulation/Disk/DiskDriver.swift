@@ -36,6 +36,7 @@ final class DiskDriver {
     var cannotReturn = 0
     var quotaChecks = 0
     var lists = 0
+    var rewritten = 0
   }
 
   let scenario: DiskScenario
@@ -68,6 +69,8 @@ final class DiskDriver {
     universe = try DiskUniverse()
     model = DiskModel(tenants: universe.namespaces.count)
     self.arena = arena
+    model.mayFallBack =
+      scenario.mayReclaim || scenario.hasQuotas || scenario.damages > 0 || scenario.failsOneIn > 0
     model.excuse = { [unowned self] in isExcused($0, $1) }
     guard scenario.watchesPlaces else { return }
     for directory in disk.directories { places.watch(directory) }

@@ -34,6 +34,10 @@ struct DiskModel {
     var hasExpired = false
     /// A device has altered what may be its bytes.
     var isDamaged = false
+    /// Forms that the tier may have of it, in the order in which it was given them.
+    private(set) var forms: [StoredForm?] = [nil]
+    /// The bytes of every form that it ever was given, besides those that were stored.
+    private var contents: [StoredForm: DiskContent] = [:]
 
     init(_ facts: ObjectFacts, _ content: DiskContent) {
       self.facts = facts
@@ -42,6 +46,24 @@ struct DiskModel {
 
     /// Whether it must be there, if nothing excuses the tier.
     var isRequired: Bool { (isPromised || isReadable) && purge == .none && !hasExpired }
+
+    /// Notes a form that the tier is given, and may have from now on.
+    func add(_ form: StoredForm?, _ content: DiskContent?) {
+      forms.append(form)
+      if let form { contents[form] = content }
+    }
+
+    /// The tier has a form: what it was given before that is over.
+    func settle(_ form: StoredForm?) {
+      guard let place = forms.lastIndex(of: form) else { return }
+      forms.removeFirst(place)
+    }
+
+    /// The bytes of a form that it was given; nil if it was not.
+    func content(of form: StoredForm?) -> DiskContent? {
+      guard let form else { return content }
+      return contents[form]
+    }
 
     func isLike(_ held: HeldFacts) -> Bool {
       held.byteCount == facts.byteCount && held.checksum == facts.checksum
@@ -74,6 +96,8 @@ struct DiskModel {
   var pinsKept: [Name: UInt64] = [:]
   /// Pins that may be, until then.
   var pinsInDoubt: [Name: UInt64] = [:]
+  /// Whether a record that was replaced may be found again: the new one was dropped.
+  var mayFallBack = false
   /// Whether a copy may be gone that should be there: its device failed, its room was needed.
   var excuse: (Name, Copy) -> Bool = { _, _ in false }
 
@@ -151,6 +175,13 @@ struct DiskModel {
       }
       guard copy.facts.ttlLeft(atWallMilliseconds: now) != 0 else {
         throw DiskDifference(description: "found although its time is over: \(name)")
+      }
+      guard copy.content(of: facts.form) != nil else {
+        throw DiskDifference(description: "found in a form that never was given: \(name) \(facts)")
+      }
+      guard copy.forms.contains(facts.form) || mayFallBack || excuse(name, copy) else {
+        throw DiskDifference(
+          description: "found in a form that was replaced: \(name) \(facts), not \(copy.forms)")
       }
       if facts.isDurable, copy.purge == .none { copy.isPromised = true }
       return copy

@@ -35,9 +35,9 @@ final class DiskPlaces {
   }
 
   /// Will know the copy's bytes when they are written; false if they are too few to be known.
-  func add(_ copy: DiskModel.Copy) {
+  func add(_ copy: DiskModel.Copy, _ content: DiskContent) {
     guard copy.facts.byteCount >= Self.markBytes else { return }
-    let mark = copy.content.withBytes(Self.markBytes) { $0.baseAddress.map { Mark($0) } }
+    let mark = content.withBytes(Self.markBytes) { $0.baseAddress.map { Mark($0) } }
     guard let mark else { return }
     copies[mark] = copy
   }

@@ -72,6 +72,7 @@ extension DiskDriver.Totals {
     cannotReturn += other.cannotReturn
     quotaChecks += other.quotaChecks
     lists += other.lists
+    rewritten += other.rewritten
     refusals.merge(other.refusals) { $0 + $1 }
   }
 }
@@ -121,6 +122,7 @@ struct DiskSimulation {
     let totals = try run(.roomy, percent: 18)
     if totals.lives >= 400 {
       #expect(totals.forged > 0 && totals.closes > 0 && totals.cannotReturn > 0)
+      #expect(totals.rewritten > 0)
     }
   }
 

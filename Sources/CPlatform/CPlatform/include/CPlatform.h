@@ -2,5 +2,6 @@
 #define KDN_PLATFORM_H
 #include "files.h"
 #include "memory.h"
+#include "process.h"
 #include "sockets.h"
 #endif

@@ -34,6 +34,16 @@ static inline ssize_t kdn_send(int descriptor, struct iovec *pieces, size_t coun
   struct msghdr message = {.msg_iov = pieces, .msg_iovlen = count};
   return sendmsg(descriptor, &message, MSG_NOSIGNAL);
 }
+/* The same; the first byte carries the descriptor `passed`, which stays the caller's too. */
+ssize_t kdn_send_passing(int descriptor, struct iovec *pieces, size_t count, int passed);
+/* Whether the other end of a Unix socket has yet to read something. */
+int kdn_has_unread(int descriptor);
+/* Most descriptors that one call receives. */
+#define KDN_PASSED_DESCRIPTORS_MAX 16
+/* recvmsg; descriptors that come with the bytes go to `passed`, closed by exec, the caller's to
+   close. More than `capacity` of them are a failure with EPROTO, and all are closed. */
+ssize_t kdn_receive_with_descriptors(int descriptor, struct iovec *pieces, size_t count,
+                                     int *passed, size_t capacity, size_t *passed_count);
 static inline ssize_t kdn_receive(int descriptor, struct iovec *pieces, size_t count) {
   struct msghdr message = {.msg_iov = pieces, .msg_iovlen = count};
   return recvmsg(descriptor, &message, 0);

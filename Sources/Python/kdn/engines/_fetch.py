@@ -23,17 +23,44 @@ if TYPE_CHECKING:
     from kdn.engines._planes import Description, Plane
 
 STEP_BYTES = 4 << 20
+# What comes encoded takes a few times less on its way.
+ENCODED_STEP_BYTES = 16 << 20
 STEPS_IN_FLIGHT = 2
+# With a deadline the server chooses among all chunks of a request: as many as memory should hold.
+CHOICE_BYTES = 256 << 20
+# What is left of a deadline that has passed: whatever is there first, then.
+LEAST_SECONDS = 0.001
 
 
 @dataclass(frozen=True)
 class Step:
-    """One request: some neighbouring layers, the same byte range in each of some chunks."""
+    """One request: some neighbouring layers, the same byte range in each of some chunks.
+
+    `whole`: all of the chunks, which the server may then send encoded.
+    """
 
     layers: tuple[LayerFacts, ...]
     offset: int
     length: int
     chunks: range
+    whole: bool = False
+
+
+@dataclass(frozen=True)
+class Hurry:
+    """By when (monotonic seconds) all is to be there, and hints: see Client.get_into."""
+
+    due: float
+    bandwidth: float | None = None
+    prefill_rate: float | None = None
+
+    def options(self) -> dict[str, float | None]:
+        """What a GET says of it now."""
+        return {
+            "deadline": max(LEAST_SECONDS, self.due - time.monotonic()),
+            "bandwidth": self.bandwidth,
+            "prefill_rate": self.prefill_rate,
+        }
 
 
 @dataclass
@@ -49,7 +76,7 @@ class Prefix:
     """One retrieve: finds out what is there, fetches it, and shortens the prefix on any doubt.
 
     `total_tokens` is the prompt's length; at least its last token is left to the engine, which
-    needs that token's logits.
+    needs that token's logits. In a `hurry` the prefix is as long as the server can bring in time.
     """
 
     def __init__(
@@ -60,6 +87,7 @@ class Prefix:
         chunk_tokens: int,
         total_tokens: int,
         timeout: float,
+        hurry: Hurry | None = None,
     ) -> None:
         self.client = client
         self.description = description
@@ -68,6 +96,9 @@ class Prefix:
         self.total_tokens = total_tokens
         self.cause = MissCause.NEVER_STORED
         self.bytes = 0
+        self._hurry = hurry
+        # Only whole objects come encoded.
+        self._encoded = getattr(client, "fidelity", None) is not None
         self._deadline = time.monotonic() + timeout
         self._there: dict[Plane, list[bool]] = {}
 
@@ -162,27 +193,37 @@ class Prefix:
         except CorruptPayload:
             self.cause = MissCause.CORRUPT
             return False
-        self.bytes += result.nbytes
+        self.bytes += result.wire_bytes or result.nbytes
         return True
 
     def _receive(
         self, plane: Plane, chunks: range
     ) -> Iterator[tuple[Step, torch.Tensor, dict[int, GetResult]]]:
         """Yields each step's bytes `[chunk, byte]` while the next steps are under way."""
-        steps = deque(_steps(plane, chunks, self.chunk_tokens))
+        steps = deque(self._steps(plane, chunks))
+        # Requests of a hurry follow each other: each is promised all of the connection.
+        in_flight = 1 if self._hurry is not None else STEPS_IN_FLIGHT
         rows = max((len(step.chunks) for step in steps), default=0)
         width = max((step.length for step in steps), default=0)
-        free = [torch.empty((rows, width), dtype=torch.uint8) for _ in range(STEPS_IN_FLIGHT + 1)]
+        buffers = min(len(steps), in_flight + 1)
+        free = [torch.empty((rows, width), dtype=torch.uint8) for _ in range(buffers)]
         pending: deque[tuple[Step, torch.Tensor, Future[dict[int, GetResult]]]] = deque()
-        with ThreadPoolExecutor(STEPS_IN_FLIGHT) as pool:
+        with ThreadPoolExecutor(in_flight) as pool:
             while steps or pending:
-                while steps and len(pending) < STEPS_IN_FLIGHT:
+                while steps and len(pending) < in_flight:
                     step, staging = steps.popleft(), free.pop()
                     future = pool.submit(self._request, plane, step, staging)
                     pending.append((step, staging, future))
                 step, staging, future = pending.popleft()
                 yield step, staging, future.result()
                 free.append(staging)
+
+    def _steps(self, plane: Plane, chunks: range) -> Iterator[Step]:
+        if self._hurry is not None:
+            return _whole_steps(plane, chunks, self.chunk_tokens, CHOICE_BYTES)
+        if self._encoded:
+            return _whole_steps(plane, chunks, self.chunk_tokens, ENCODED_STEP_BYTES)
+        return _steps(plane, chunks, self.chunk_tokens)
 
     def _request(self, plane: Plane, step: Step, staging: torch.Tensor) -> dict[int, GetResult]:
         """Receives one step into `staging`; chunks that failed before are not asked for."""
@@ -197,11 +238,12 @@ class Prefix:
             Get(
                 key=plane.key(self.hashes[chunk]),
                 buffer=staging[row, : step.length],
-                ranges=[(step.offset, step.length)],
+                ranges=None if step.whole else [(step.offset, step.length)],
             )
             for row, chunk in wanted
         ]
-        results = self.client.get_into(gets, timeout=self._remaining())
+        options = {} if self._hurry is None else self._hurry.options()
+        results = self.client.get_into(gets, timeout=self._remaining(), **options)
         return {chunk: result for (_, chunk), result in zip(wanted, results, strict=True)}
 
     def _place(
@@ -256,6 +298,17 @@ def _steps(plane: Plane, chunks: range, chunk_tokens: int) -> Iterator[Step]:
         batch.append(facts)
         length += size
     yield from _split(tuple(batch), offset, length, chunks)
+
+
+def _whole_steps(
+    plane: Plane, chunks: range, chunk_tokens: int, step_bytes: int
+) -> Iterator[Step]:
+    """Requests of whole chunks, about `step_bytes` each."""
+    length = plane.chunk_bytes(chunk_tokens)
+    count = max(1, step_bytes // length)
+    for start in range(chunks.start, chunks.stop, count):
+        some = range(start, min(start + count, chunks.stop))
+        yield Step(plane.layers, 0, length, some, whole=True)
 
 
 def _split(

@@ -20,13 +20,14 @@ from transformers import DynamicCache
 from transformers.cache_utils import DynamicSlidingWindowLayer
 
 from kdn.engines import _measure, _planes, _store
-from kdn.engines._fetch import PlaneTensors, Prefix
+from kdn.engines._fetch import Hurry, PlaneTensors, Prefix
 from kdn.engines._identity import model_name as identify
 from kdn.engines._rope import UnsupportedModel
 from kdn.engines._store import Stored
 from kdn.errors import FieldError, KDNError
 from kdn.keys import chain_root, chunk_hashes
 from kdn.operations import miss_cause
+from kdn.rates import Rates
 from kdn.results import MissCause
 
 if TYPE_CHECKING:
@@ -130,6 +131,7 @@ def learn(
     prefill_started = time.monotonic()
     cache = prefill(model, ids)
     prefill_seconds = time.monotonic() - prefill_started
+    _note_prefill(client, len(ids), prefill_seconds)
     stored = store_cache(
         model,
         cache,
@@ -194,20 +196,31 @@ def retrieve(
     model_name: str | None = None,
     timeout: float = TIMEOUT_SECONDS,
     strict: bool = False,
+    deadline: float | None = None,
+    bandwidth: float | None = None,
+    prefill_rate: float | None = None,
 ) -> Retrieved:
     """Fetches the KV of the longest stored prefix of a prompt, in whole chunks.
 
     Every chunk is checked end to end against the checksum taken when it was stored. Server
     trouble, a deadline and bad bytes are misses, raised only if `strict`. Raises UnsupportedModel
     for a model whose KV cannot be stored safely.
+
+    With `deadline` (seconds) the prefix is as long as the server can have it here by then, if it
+    takes no less time to compute than to send; `cause` is RECOMPUTE if that is not all of it. The
+    hints `bandwidth` (bytes a second) and `prefill_rate` (tokens a second) go before what the
+    client has measured: arrivals by itself, and the computing of prompts in `learn`.
     """
     started = time.monotonic()
+    hurry = None
+    if deadline is not None:
+        hurry = Hurry(started + deadline, bandwidth, prefill_rate)
     ids = token_ids(text_or_ids, tokenizer)
     description = _planes.describe(model)
     hashes = _hashes(model, ids, salt, chunk_tokens, model_name)
     if not description.allows(len(ids)):
         hashes = []
-    prefix = Prefix(client, description, hashes, chunk_tokens, len(ids), timeout)
+    prefix = Prefix(client, description, hashes, chunk_tokens, len(ids), timeout, hurry)
     tokens, cause = 0, MissCause.NONE
     tensors: dict[Plane, PlaneTensors] = {}
     try:
@@ -263,6 +276,13 @@ def trim(cache: DynamicCache) -> None:
         if isinstance(layer, DynamicSlidingWindowLayer):
             layer.crop(0)
             layer.record_past = False
+
+
+def _note_prefill(client: Any, tokens: int, seconds: float) -> None:
+    """Tells the client how fast this model computes, for the deadlines of later retrieves."""
+    rates = getattr(client, "rates", None)
+    if isinstance(rates, Rates):
+        rates.note_prefill(tokens, seconds)
 
 
 def _hashes(

@@ -17,6 +17,7 @@ from kdn.engines.llamacpp.server import LlamaServer
 from kdn.engines.llamacpp.service import Service
 from kdn.engines.llamacpp.settings import MEBIBYTE, ProxySettings, StateSettings
 from kdn.errors import KDNError
+from kdn.link import LINKS
 
 
 def parser() -> argparse.ArgumentParser:
@@ -32,6 +33,7 @@ def parser() -> argparse.ArgumentParser:
     add("--namespace", default="default")
     add("--token-file", type=pathlib.Path, help="token of the namespace")
     add("--ca", help="authority of the daemon's certificate (tls:// addresses)")
+    add("--link", default="auto", choices=LINKS, help="what carries the bytes")
     add("--listen", default="127.0.0.1:8090", metavar="HOST:PORT", help="port 0: any free one")
     add("--api-key-file", type=pathlib.Path, help="key that the server asks for")
     add("--model", type=pathlib.Path, help="GGUF file, if not where the server says")
@@ -81,7 +83,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         client = Client(
             options.kdn, options.namespace, secret(options.token_file), ca=options.ca,
-            connect_timeout=1.0,
+            connect_timeout=1.0, link=options.link,
         )
         server = LlamaServer(options.server, secret(options.api_key_file))
         cache = SlotCache(client, server, options.slots_dir, settings_of(options))

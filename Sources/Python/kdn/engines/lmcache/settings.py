@@ -11,6 +11,7 @@ from lmcache.v1.distributed.l2_adapters.config import L2AdapterConfigBase
 
 from kdn.address import Address
 from kdn.errors import FieldError
+from kdn.link import check_choice
 
 ADDRESS_VARIABLE = "KDN_ADDRESS"
 
@@ -19,6 +20,7 @@ ADDRESS_VARIABLE = "KDN_ADDRESS"
 class KDNL2AdapterConfig(L2AdapterConfigBase):
     """Settings of a KDNL2Adapter; times are in seconds.
 
+    `link` is what carries the bytes: auto takes the best that there is, as the client does.
     `timeout` is the deadline of a load or a store, `lookup_timeout` that of a lookup, which a
     request waits for. `lease_ms` is how long found objects are kept from eviction for the load
     that follows. `streams` is how many connections loads, and as many again stores, may use.
@@ -34,6 +36,7 @@ class KDNL2AdapterConfig(L2AdapterConfigBase):
     ca: str | None = None
     certificate: str | None = None
     key: str | None = None
+    link: str = "auto"
     timeout: float = 10.0
     lookup_timeout: float = 1.0
     lease_ms: int = 30_000
@@ -45,7 +48,7 @@ class KDNL2AdapterConfig(L2AdapterConfigBase):
         """Raises FieldError naming the setting that is out of its limits."""
         if not self.address:
             self.address = os.environ.get(ADDRESS_VARIABLE, "127.0.0.1:9440")
-        Address.parse(self.address)
+        check_choice(self.link, Address.parse(self.address))
         for name in ("namespace", "tag"):
             if not isinstance(getattr(self, name), str):
                 raise FieldError(name, getattr(self, name), "a string")
@@ -75,6 +78,7 @@ class KDNL2AdapterConfig(L2AdapterConfigBase):
             f"(default: environment {ADDRESS_VARIABLE}, else 127.0.0.1:9440)\n"
             "- namespace (str), token (str) or token_file (str): where, and by what right\n"
             "- ca, certificate, key (str): files for TLS\n"
+            "- link (str): auto, or tcp, unix, shm, rdma\n"
             "- timeout, lookup_timeout (float): seconds for a load or store, for a lookup\n"
             "- lease_ms (int): how long found objects are kept for the load\n"
             "- streams (int): connections for loads, and as many for stores\n"

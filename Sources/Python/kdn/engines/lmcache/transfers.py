@@ -51,6 +51,7 @@ class Transfers:
             ca=settings.ca,
             certificate=settings.certificate,
             key=settings.key,
+            link=settings.link,
         )
 
     # Lookups

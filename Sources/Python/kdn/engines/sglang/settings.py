@@ -10,6 +10,7 @@ from typing import Any
 
 from kdn.client import Client
 from kdn.errors import FieldError
+from kdn.link import LINKS
 
 PREFIX = "kdn_"
 # Settings that a container image or a secret store gives rather than a command line.
@@ -30,7 +31,8 @@ class Settings:
 
     `timeout` bounds a batch of pages read or written and `lookup_timeout` a batch of lookups, in
     seconds. `ttl` is how long pages are kept at most, in seconds, 0 = no limit. `model_name`
-    None: named by its weights. `interface_v1` is SGLang's own key: pages go by address.
+    None: named by its weights. `link` is what carries the bytes: auto takes the best that there
+    is, as the client does. `interface_v1` is SGLang's own key: pages go by address.
     """
 
     address: str = "127.0.0.1:9440"
@@ -44,6 +46,7 @@ class Settings:
     ca: str | None = None
     certificate: str | None = None
     key: str | None = None
+    link: str = "auto"
     interface_v1: bool = False
 
     def __post_init__(self) -> None:
@@ -52,6 +55,8 @@ class Settings:
                 raise FieldError(PREFIX + name, getattr(self, name), "above 0, at most 3600 s")
         if not 0 <= self.ttl < 1 << 32:
             raise FieldError(PREFIX + "ttl", self.ttl, "0 to 2^32 - 1 s")
+        if self.link not in LINKS:
+            raise FieldError(PREFIX + "link", self.link, " or ".join(LINKS))
         if not 1 <= self.streams <= 64:
             raise FieldError(PREFIX + "streams", self.streams, "1 to 64")
 
@@ -94,6 +99,7 @@ class Settings:
             ca=self.ca,
             certificate=self.certificate,
             key=self.key,
+            link=self.link,
         )
 
 

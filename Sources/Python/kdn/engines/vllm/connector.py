@@ -177,7 +177,9 @@ class KDNConnector(KVConnectorBase_V1, SupportsHMA):
             lookup_timeout=settings.lookup_timeout,
             loads=transfer.is_kv_consumer,
             saves=transfer.is_kv_producer,
-            layerwise=settings.load == "layerwise" and self._by_blocks,
+            layerwise=(
+                settings.load == "layerwise" and self._by_blocks and settings.takes_layers
+            ),
             prompt_only=settings.save == "prompt",
             ranks=parallel.tensor_parallel_size * parallel.pipeline_parallel_size,
             counts=self._counts,
@@ -268,7 +270,10 @@ class KDNConnector(KVConnectorBase_V1, SupportsHMA):
         patient, storing = replace(settings, streams=WAITERS).client(), settings.client()
         self._clients += [patient, storing]
         client = self._clients[0]
-        source = Source(client, self._description, pages, self._counts, settings.timeout)
+        source = Source(
+            client, self._description, pages, self._counts, settings.timeout, settings.deadline,
+            settings.prefill_rate,
+        )
         noted = self._events.wanted
         queue = SaveQueue(
             storing, self._counts, settings.save_queue_bytes, settings.timeout, noted

@@ -15,22 +15,30 @@ from kdn.engines.vllm.cover import cover
 from kdn.engines.vllm.metadata import ChunkLoad, RequestLoad, real_blocks
 from kdn.engines.vllm.stats import Counts
 from kdn.errors import CorruptPayload
-from kdn.results import GetResult, ObjectVerifier
+from kdn.results import GetResult, MissCause, ObjectVerifier
 
 STAGING_BYTES = 32 << 20
 STEP_BYTES = 4 << 20
+# With a deadline the server chooses among the chunks of a request.
+CHOICE_BYTES = 256 << 20
+LEAST_SECONDS = 0.001
 logger = logging.getLogger("vllm.kdn")
 
 
 @dataclass(frozen=True)
 class Source:
-    """Where loads come from and go to: a client, the model's description, this rank's pages."""
+    """Where loads come from and go to: a client, the model's description, this rank's pages.
+
+    With `deadline` (seconds from a load's start) what cannot be there by then is computed instead.
+    """
 
     client: Any
     description: Any
     pages: Any
     counts: Counts
     timeout: float
+    deadline: float | None = None
+    prefill_rate: float | None = None
 
     def register(self) -> None:
         """Makes the layouts known to the server, if that was not done before."""
@@ -67,7 +75,7 @@ def load_whole(source: Source, load: RequestLoad, started: float) -> Outcome:
     try:
         source.register()
         for batch in _batches(source, load):
-            good = _fetch(source, load, batch, deadline)
+            good = _fetch(source, load, batch, deadline, _due(source, load, started))
             if good <= batch[-1].number:
                 break
         else:
@@ -76,6 +84,11 @@ def load_whole(source: Source, load: RequestLoad, started: float) -> Outcome:
         logger.warning("KDN: loading for %s failed: %r", load.request_id, error)
     _count_end(source, load, good, started)
     return Outcome(load.request_id, _blocks_behind(load.chunks, good))
+
+
+def _due(source: Source, load: RequestLoad, started: float) -> float | None:
+    """By when all is wanted; a load that waits for another engine's stores has no such time."""
+    return None if source.deadline is None or load.wait_ms else started + source.deadline
 
 
 def _blocks_behind(chunks: Sequence[ChunkLoad], good: int) -> set[int]:
@@ -107,6 +120,7 @@ def _batches(source: Source, load: RequestLoad) -> Iterator[list[Piece]]:
     Chunks that may still be on their way come one by one, so that each is used once it is there.
     """
     planes = source.description.planes
+    most = STAGING_BYTES if source.deadline is None or load.wait_ms else CHOICE_BYTES
     batch: list[tuple[int, Any, Any]] = []
     size = 0
     for number, chunk in enumerate(load.chunks):
@@ -114,7 +128,7 @@ def _batches(source: Source, load: RequestLoad) -> Iterator[list[Piece]]:
             if not blocks:
                 continue
             one = load.wait_ms and batch and batch[-1][0] != number
-            if batch and (one or size + plane.chunk_bytes > STAGING_BYTES):
+            if batch and (one or size + plane.chunk_bytes > most):
                 yield _pieces(load, batch, size)
                 batch, size = [], 0
             batch.append((number, plane, blocks))
@@ -137,17 +151,25 @@ def _pieces(load: RequestLoad, batch: list[tuple[int, Any, Any]], size: int) -> 
     return pieces
 
 
-def _fetch(source: Source, load: RequestLoad, batch: list[Piece], deadline: float) -> int:
+def _fetch(
+    source: Source, load: RequestLoad, batch: list[Piece], deadline: float, due: float | None
+) -> int:
     """Receives a batch and unpacks what is good; returns the first chunk that is not."""
-    remaining = deadline - time.monotonic()
+    now = time.monotonic()
+    remaining = deadline - now
     if remaining <= 0:
         return batch[0].number
+    options: dict[str, float | None] = {}
+    if due is not None:
+        options = {"deadline": max(LEAST_SECONDS, due - now), "prefill_rate": source.prefill_rate}
     gets = [get for piece in batch for get in piece.cover.gets]
     wait = load.wait_ms > 0
-    results = iter(source.client.get_into(gets, wait=wait, timeout=remaining))
+    results = iter(source.client.get_into(gets, wait=wait, timeout=remaining, **options))
     for piece in batch:
         mine = [next(results) for _ in piece.cover.gets]
         if not _all_there(piece.cover.gets, mine):
+            chosen = any(result.cause is MissCause.RECOMPUTE for result in mine)
+            source.counts.add("load_recomputed_requests", int(chosen))
             return piece.number
         piece.cover.finish()
         source.pages.unpack(piece.plane.index, piece.blocks, piece.out)

@@ -10,7 +10,9 @@ from typing import Any
 
 from kdn.client import Client
 from kdn.errors import FieldError
+from kdn.fidelity import FIDELITIES
 from kdn.keys import CHUNK_TOKENS_MAX, CHUNK_TOKENS_MIN
+from kdn.link import LINKS
 
 DEFAULT_ADDRESS = "127.0.0.1:9440"
 PREFIX = "kdn_"
@@ -22,7 +24,11 @@ class Settings:
 
     `chunk_tokens` is rounded up to a multiple of the engine's block by what describes the model.
     `timeout` and `lookup_timeout` are in seconds. `model_name` None: named by its weights. `ca`,
-    `certificate` and `key` are files, for an address `tls://host:port` only.
+    `certificate` and `key` are files, for an address `tls://host:port` only. `link` is what carries
+    the bytes: auto takes the best that there is, as the client does. `fidelity` is the client's
+    too: how near whole chunks must be to what was stored, in the canonical layout. With `deadline`,
+    in seconds, the server sends what can be there by then, and the engine computes what is behind
+    it, `prefill_rate` tokens a second.
     """
 
     address: str = DEFAULT_ADDRESS
@@ -31,6 +37,10 @@ class Settings:
     ca: str | None = None
     certificate: str | None = None
     key: str | None = None
+    link: str = "auto"
+    fidelity: str | None = None
+    deadline: float | None = None
+    prefill_rate: float | None = None
     chunk_tokens: int = 256
     model_name: str | None = None
     timeout: float = 10.0
@@ -48,9 +58,12 @@ class Settings:
             ("save", ("all", "prompt")),
             ("after_reset", ("forget", "keep")),
             ("mode", ("auto", "canonical", "opaque")),
+            ("link", LINKS),
+            ("fidelity", (None, *FIDELITIES)),
         ):
             if getattr(self, name) not in choices:
-                raise FieldError(PREFIX + name, getattr(self, name), " or ".join(choices))
+                limit = " or ".join(map(str, choices))
+                raise FieldError(PREFIX + name, getattr(self, name), limit)
         for name, least, most in (
             ("chunk_tokens", CHUNK_TOKENS_MIN, CHUNK_TOKENS_MAX),
             ("streams", 1, 64),
@@ -61,6 +74,13 @@ class Settings:
         for name in ("timeout", "lookup_timeout"):
             if not 0 < getattr(self, name) <= 3600:
                 raise FieldError(PREFIX + name, getattr(self, name), "above 0, at most 3600 s")
+        if self.deadline is not None and not 0 < self.deadline <= 3600:
+            raise FieldError("kdn_deadline", self.deadline, "above 0, at most 3600 s")
+        if self.prefill_rate is not None:
+            if self.deadline is None:
+                raise FieldError("kdn_prefill_rate", self.prefill_rate, "absent without a deadline")
+            if not 0 < self.prefill_rate < 1e9:
+                raise FieldError("kdn_prefill_rate", self.prefill_rate, "above 0, below 10^9")
 
     @classmethod
     def of(cls, extra: Mapping[str, Any], environment: Mapping[str, str] = os.environ) -> Settings:
@@ -83,6 +103,11 @@ class Settings:
                 raise FieldError(PREFIX + name, given[name], f"one of the keys {keys}")
         return cls(**{name: _converted(name, value) for name, value in given.items()})
 
+    @property
+    def takes_layers(self) -> bool:
+        """Whether chunks may be fetched layer by layer: encoded ones, and choices, are of all."""
+        return self.fidelity is None and self.deadline is None
+
     def client(self) -> Client:
         """A client whose troubles are misses; raises FieldError for a wrong address."""
         return Client(
@@ -96,6 +121,8 @@ class Settings:
             ca=self.ca,
             certificate=self.certificate,
             key=self.key,
+            link=self.link,
+            fidelity=self.fidelity,
         )
 
 
@@ -107,15 +134,17 @@ def _read_token(path: Any) -> str:
 
 
 _INTEGERS = ("chunk_tokens", "streams", "save_queue_bytes")
-_SECONDS = ("timeout", "lookup_timeout")
-_OPTIONAL = ("token", "ca", "certificate", "key", "model_name")
+_FLOATS = ("timeout", "lookup_timeout", "deadline", "prefill_rate")
+_OPTIONAL = (
+    "token", "ca", "certificate", "key", "model_name", "fidelity", "deadline", "prefill_rate",
+)
 
 
 def _converted(name: str, value: Any) -> Any:
     """`value` as its field's type; command lines bring numbers as text too."""
     if value is None and name in _OPTIONAL:
         return None
-    kind = int if name in _INTEGERS else float if name in _SECONDS else str
+    kind = int if name in _INTEGERS else float if name in _FLOATS else str
     if kind is str and not isinstance(value, str) or isinstance(value, bool):
         raise FieldError(PREFIX + name, value, "text" if kind is str else "a number")
     try:

@@ -20,6 +20,7 @@ MEANINGS = {
     "load_requests": "Requests that began a load.",
     "load_tokens": "Tokens that loads were begun for.",
     "load_failed_requests": "Requests of whose load some chunks failed and were recomputed.",
+    "load_recomputed_requests": "Requests of whose load a deadline left chunks to be computed.",
     "load_objects": "Objects received, verified and put into pages.",
     "load_bytes": "Bytes of those objects.",
     "load_failed_objects": "Objects that did not come, or not as they were stored.",

@@ -12,6 +12,7 @@ from kdn.address import DEFAULT_PORT, Address
 from kdn.client import Client
 from kdn.errors import FieldError
 from kdn.keys import MODEL_BYTES_MAX
+from kdn.link import check_choice
 
 ADDRESS_VARIABLE = "KDN_ADDRESS"
 AFTER_RESET = ("forget", "keep")
@@ -27,7 +28,8 @@ class TierSettings:
     each batch of a transfer, `lookup_timeout` that of a question whether a key is there: the
     request waits for it. `pending_bytes` bounds what queued stores may keep pinned in the primary
     tier (None: a quarter of it). `after_reset` says whether objects of before a reset of the cache
-    may be used after it ("keep") or not ("forget": a reset may stand for new weights).
+    may be used after it ("keep") or not ("forget": a reset may stand for new weights). `link` is
+    what carries the bytes: auto takes the best that there is, as the client does.
     """
 
     model_name: str
@@ -45,6 +47,7 @@ class TierSettings:
     ca: str | None = None
     certificate: str | None = None
     key: str | None = None
+    link: str = "auto"
 
     def __post_init__(self) -> None:
         name_bytes = len(self.model_name.encode()) if isinstance(self.model_name, str) else 0
@@ -53,7 +56,7 @@ class TierSettings:
             raise FieldError("model_name", self.model_name, limit)
         if not isinstance(self.address, str):
             raise FieldError("address", self.address, "text")
-        Address.parse(self.address)
+        check_choice(self.link, Address.parse(self.address))
         for field in ("timeout", "lookup_timeout", "streams", "lookup_keys"):
             _require_positive(field, getattr(self, field))
         if self.pending_bytes is not None:
@@ -89,6 +92,7 @@ class TierSettings:
             self.address, namespace=self.namespace, token=self.token, streams=streams,
             timeout=timeout, connect_timeout=min(3.0, timeout), on_error="miss",
             ca=self.ca, certificate=self.certificate, key=self.key,
+            link=self.link,
         )
 
 

@@ -1,0 +1,4 @@
+#ifndef KDN_RDMACM_SHIM_H
+#define KDN_RDMACM_SHIM_H
+#include <rdma/rdma_cma.h>
+#endif

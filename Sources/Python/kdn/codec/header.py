@@ -1,0 +1,235 @@
+"""Reads the header of an encoded object: everything that it says is checked before it is used."""
+
+from __future__ import annotations
+
+import math
+import struct
+from typing import Any
+
+from kdn.codec.container import (
+    BLOCKS_MAX,
+    CLASSES,
+    ENTRY,
+    EXACT,
+    FIXED,
+    HEADER_BYTES_MAX,
+    KEYS,
+    LAYOUT_BYTES_MAX,
+    LOSSLESS,
+    LZ4,
+    MAGIC,
+    OBJECT,
+    POSITION_MAX,
+    RAW,
+    RAW_BYTES_MAX,
+    TOKENS_MAX,
+    TRANSFORM,
+    UNIFORM,
+    VERSION,
+    ZSTD,
+    Entry,
+    Header,
+    checksum,
+    padded,
+)
+from kdn.codec.errors import EncodingError, require
+from kdn.errors import FieldError
+from kdn.keys import Part
+from kdn.layouts import Layout, OpaqueGroup
+
+_U64 = struct.Struct("<Q")
+_PART = struct.Struct("<HHHH")
+
+
+def rotated_groups(layout: Layout) -> list[int]:
+    """Indices of the groups whose frequencies a header lists."""
+    return [
+        index
+        for index, group in enumerate(layout.groups)
+        if group.rope is not None and group.rope.keys == "after"
+    ]
+
+
+def header_length(data: bytes | bytearray | memoryview) -> int | None:
+    """How many bytes the header takes, None while too few have come to say."""
+    if len(data) < FIXED.size:
+        return None
+    return int(_fixed(data)[4])
+
+
+def _fixed(data: bytes | bytearray | memoryview) -> tuple[Any, ...]:
+    if len(data) < FIXED.size:
+        raise EncodingError("length", len(data), f"at least {FIXED.size}")
+    fields = FIXED.unpack_from(data)
+    if fields[0] != MAGIC:
+        raise EncodingError("magic", fields[0], MAGIC)
+    require("version", fields[1], VERSION, VERSION)
+    if fields[2] not in CLASSES:
+        raise EncodingError("class", fields[2], f"one of {', '.join(map(str, CLASSES))}")
+    require("reserved", fields[3], 0, 0)
+    require("headerBytes", fields[4], FIXED.size + ENTRY.size + 8, HEADER_BYTES_MAX)
+    require("headerBytes", fields[4] % 8, 0, 0)
+    require("blockCount", fields[5], 1, BLOCKS_MAX)
+    return fields
+
+
+def read_header(data: bytes | bytearray | memoryview) -> Header:
+    """The header of the encoded bytes that begin with `data`; all of it must be there.
+
+    Raises EncodingError naming the first field that is not as it must be.
+    """
+    fields = _fixed(data)
+    header_bytes, block_count = fields[4], fields[5]
+    if len(data) < header_bytes:
+        raise EncodingError("length", len(data), f"at least {header_bytes}")
+    view = memoryview(data)[:header_bytes]
+    (stated,) = _U64.unpack_from(view, header_bytes - 8)
+    if checksum(view[: header_bytes - 8]) != stated:
+        raise EncodingError("headerChecksum", stated, "that of the header's bytes")
+    raw_bytes = require("rawByteCount", fields[6], 1, RAW_BYTES_MAX)
+    layout_bytes = require("layoutBytes", fields[13], 0, LAYOUT_BYTES_MAX)
+    layout = _read_layout(view, fields, layout_bytes)
+    offset = FIXED.size + padded(layout_bytes)
+    frequencies: tuple[tuple[float, ...], ...] = ()
+    if layout is not None:
+        frequencies, offset = _read_frequencies(view, layout, offset)
+    index_end = offset + block_count * ENTRY.size
+    require("headerBytes", header_bytes, index_end + 8, index_end + 8)
+    header = Header(
+        codec=fields[2],
+        header_bytes=header_bytes,
+        raw_bytes=raw_bytes,
+        raw_checksum=fields[7],
+        decoded_checksum=fields[8],
+        layout_id=fields[9],
+        part=_read_part(view, layout),
+        first_token=require("firstToken", fields[11], 0, POSITION_MAX),
+        token_count=fields[12],
+        layout=layout,
+        profile=fields[14],
+        frequencies=frequencies,
+        entries=tuple(_read_entries(view, offset, block_count)),
+    )
+    _check_header(header)
+    return header
+
+
+def _read_layout(view: memoryview, fields: tuple[Any, ...], length: int) -> Layout | None:
+    if length == 0:
+        for name, at, size in (("layoutID", 40, 16), ("part", 56, 8), ("profile", 80, 32)):
+            if any(view[at : at + size]):
+                raise EncodingError(name, bytes(view[at : at + size]).hex(), "zero without layout")
+        require("firstToken", fields[11], 0, 0)
+        require("tokenCount", fields[12], 0, 0)
+        return None
+    require("tokenCount", fields[12], 1, TOKENS_MAX)
+    if FIXED.size + padded(length) > len(view):
+        raise EncodingError("layoutBytes", length, "inside the header")
+    try:
+        layout = Layout.decode(bytes(view[FIXED.size : FIXED.size + length]))
+    except FieldError as error:
+        raise EncodingError(f"layout.{error.field}", error.value, error.limit) from error
+    if layout.id != bytes(view[40:56]):
+        raise EncodingError("layoutID", bytes(view[40:56]).hex(), layout.id.hex())
+    _require_zero(view, FIXED.size + length, FIXED.size + padded(length))
+    return layout
+
+
+def _read_part(view: memoryview, layout: Layout | None) -> Part | None:
+    if layout is None:
+        return None
+    try:
+        part = Part(*_PART.unpack_from(view, 56))
+        layout.bytes_per_token(part)
+    except FieldError as error:
+        raise EncodingError(f"part.{error.field}", error.value, error.limit) from error
+    return part
+
+
+def _read_frequencies(
+    view: memoryview, layout: Layout, offset: int
+) -> tuple[tuple[tuple[float, ...], ...], int]:
+    rows: list[tuple[float, ...]] = [()] * len(layout.groups)
+    for index in rotated_groups(layout):
+        rope = layout.groups[index].rope
+        count = 0 if rope is None else rope.rotary_dims // 2
+        if offset + 8 * count > len(view):
+            raise EncodingError("headerBytes", len(view), f"at least {offset + 8 * count}")
+        row = struct.unpack_from(f"<{count}d", view, offset)
+        for frequency in row:
+            if not (math.isfinite(frequency) and abs(frequency) <= 1e6):
+                raise EncodingError("frequency", frequency, "finite, at most 1e6")
+        rows[index] = row
+        offset += 8 * count
+    return tuple(rows), offset
+
+
+def _read_entries(view: memoryview, offset: int, count: int) -> list[Entry]:
+    entries: list[Entry] = []
+    place = len(view)
+    for number in range(count):
+        row = ENTRY.unpack_from(view, offset + number * ENTRY.size)
+        require("block.kind", row[0], RAW, LZ4)
+        require("block.plane", row[1], KEYS, OBJECT)
+        require("block.layerCount", row[3], 0 if row[1] == OBJECT else 1, 4096)
+        require("block.byteCount", row[6], 1, RAW_BYTES_MAX)
+        require("block.offset", row[5], place, place)
+        require("block.reserved", row[9], 0, 0)
+        entries.append(Entry(*row[:9]))
+        place = padded(entries[-1].end)
+    return entries
+
+
+def _check_header(header: Header) -> None:
+    if header.codec in LOSSLESS and header.raw_checksum != header.decoded_checksum:
+        raise EncodingError("decodedChecksum", header.decoded_checksum, header.raw_checksum)
+    if header.layout is None or header.part is None:
+        _check_opaque(header)
+        return
+    expected = header.layout.bytes_per_token(header.part) * header.token_count
+    require("rawByteCount", header.raw_bytes, expected, expected)
+    uncovered = {(index, shape.plane) for index, row in enumerate(header.planes) for shape in row}
+    before = (-1, -1)
+    for entry in header.entries:
+        if (entry.first_layer, entry.plane) <= before:
+            raise EncodingError("block.firstLayerIndex", entry.first_layer, "in order")
+        before = (entry.first_layer, entry.plane)
+        _check_covered(header, entry, uncovered)
+    if uncovered:
+        raise EncodingError("blocks", min(uncovered), "covering each plane")
+
+
+def _check_covered(header: Header, entry: Entry, uncovered: set[tuple[int, int]]) -> None:
+    layers = header.layers_of(entry)
+    if len(layers) != entry.layer_count:
+        raise EncodingError("block.layerCount", entry.layer_count, f"{len(layers)} in the group")
+    lossy = entry.kind in (UNIFORM, TRANSFORM)
+    require("block.rawTokens", entry.raw_tokens, 0, header.token_count - 1 if lossy else 0)
+    for index in layers:
+        if (index, entry.plane) not in uncovered:
+            raise EncodingError("block.plane", entry.plane, f"one that is open in layer {index}")
+        uncovered.remove((index, entry.plane))
+    if entry.kind != TRANSFORM:
+        require("block.layerCount", entry.layer_count, 1, 1)
+    if entry.kind in (EXACT, UNIFORM, TRANSFORM):
+        if any(isinstance(shape.group, OpaqueGroup) for shape in header.covered(entry)):
+            raise EncodingError("block.kind", entry.kind, "raw, zstd or lz4 in an opaque group")
+    if entry.kind == RAW:
+        size = header.decoded_bytes(entry)
+        require("block.byteCount", entry.byte_count, size, size)
+
+
+def _check_opaque(header: Header) -> None:
+    require("blockCount", len(header.entries), 1, 1)
+    entry = header.entries[0]
+    if entry.plane != OBJECT or entry.kind not in (RAW, ZSTD, LZ4):
+        raise EncodingError("block.plane", entry.plane, "3, raw, zstd or lz4, without a layout")
+    if entry.first_layer or entry.raw_tokens:
+        raise EncodingError("block.firstLayerIndex", entry.first_layer, "0 without a layout")
+    if entry.kind == RAW:
+        require("block.byteCount", entry.byte_count, header.raw_bytes, header.raw_bytes)
+
+
+def _require_zero(view: memoryview, start: int, end: int) -> None:
+    if any(view[start:end]):
+        raise EncodingError("padding", bytes(view[start:end]).hex(), "zero")

@@ -1,0 +1,286 @@
+"""Decoding as bytes arrive: a layer is there as soon as its blocks are."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Union
+
+import numpy as np
+import numpy.typing as npt
+import xxhash
+
+from kdn.codec.container import (
+    EXACT,
+    FIXED,
+    LZ4,
+    OBJECT,
+    RAW,
+    TRANSFORM,
+    ZSTD,
+    Entry,
+    Header,
+    PlaneShape,
+    checksum,
+)
+from kdn.codec.errors import EncodingError
+from kdn.codec.header import header_length, read_header
+from kdn.codec.jobs import Job, Turn
+from kdn.codec.lossy import is_weighted
+from kdn.codec.profile import Profile
+from kdn.codec.rotation import rotation_tables
+from kdn.errors import CorruptPayload
+
+if TYPE_CHECKING:
+    from kdn.codec.decoder import Decoder
+
+Bytes = npt.NDArray[np.uint8]
+Encoded = Union[bytes, bytearray, memoryview]
+
+
+@dataclass(frozen=True)
+class DecodedPlane:
+    """A plane of one layer: bytes of this host, or a tensor `[head, token, dim]`."""
+
+    layer_index: int
+    shape: PlaneShape
+    data: Bytes | None
+    tensor: Any = None
+
+    @property
+    def layer(self) -> int:
+        """The layer's number in the model."""
+        return self.shape.layer
+
+    def bytes(self) -> Bytes:
+        """The plane's bytes, brought to this host if they are elsewhere."""
+        if self.data is not None:
+            return self.data
+        import torch
+
+        host = self.tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8)
+        found: Bytes = host.numpy()
+        return found
+
+
+class DecodeStream:
+    """Decodes one object whose bytes are fed in pieces; any error spoils all of it.
+
+    Bytes are gathered in one buffer, of `length` if that is known. Decoded bytes go to `room`,
+    else to memory of its own; only blocks that hold one of `layers` are decoded, if given.
+    """
+
+    def __init__(
+        self,
+        decoder: Decoder,
+        *,
+        length: int | None = None,
+        room: memoryview | None = None,
+        layers: set[int] | None = None,
+    ) -> None:
+        self.header: Header | None = None
+        self._decoder = decoder
+        self._length = length
+        self._room = None if room is None else np.frombuffer(room, np.uint8)
+        self._layers = layers
+        self._head: Any = bytearray()
+        self._data = memoryview(b"")
+        self._received = 0
+        self._done = 0
+        self._profile: Profile | None = None
+        self._turns: dict[int, Turn] = {}
+
+    @property
+    def complete(self) -> bool:
+        """Whether every block has come."""
+        return self.header is not None and self._done == len(self.header.entries)
+
+    def feed(self, piece: Encoded) -> list[DecodedPlane]:
+        """Adds bytes; returns the planes that are complete by now.
+
+        Raises EncodingError, CorruptPayload or ProfileMissing.
+        """
+        view = memoryview(piece).cast("B")
+        if self.header is None:
+            self._head += view
+            self.header = self._read_header()
+            if self.header is None:
+                return []
+            view = memoryview(self._head)
+            self._data = memoryview(bytearray(self.header.object_bytes))
+        end = self._received + len(view)
+        if end > len(self._data):
+            raise EncodingError("length", end, len(self._data))
+        self._data[self._received : end] = view
+        self._received = end
+        return self._decode_complete(self.header)
+
+    def feed_whole(self, encoded: Encoded, header: Header | None = None) -> list[DecodedPlane]:
+        """Takes a whole object at once, without copying it; instead of `feed`.
+
+        `header` is the object's own, if it has been read already.
+        """
+        self.attach(encoded)
+        self.header = None if header is None else self._accepted(header)
+        return self.arrived(len(self._data))
+
+    def whole_jobs(self, encoded: Encoded) -> list[Job]:
+        """What is to be done for all blocks of a whole object; see Decoder.planes_of_each."""
+        self.attach(encoded)
+        self._head = self._data
+        self.header = self._read_header()
+        self._received = len(self._data)
+        jobs = [] if self.header is None else self._complete_jobs(self.header)
+        # Objects without a layout have no planes.
+        return [job for job in jobs if job.shapes]
+
+    def attach(self, memory: Encoded) -> None:
+        """Decodes from memory that someone fills with the whole object; instead of `feed`."""
+        self._data = memoryview(memory).cast("B")
+        self._length = len(self._data)
+
+    def arrived(self, count: int) -> list[DecodedPlane]:
+        """Says that the attached memory's first `count` bytes are there; as `feed` else."""
+        if self.header is None:
+            self._head = self._data[:count]
+            self.header = self._read_header()
+            if self.header is None:
+                return []
+        self._received = count
+        return self._decode_complete(self.header)
+
+    def finish(self) -> None:
+        """Says that nothing follows; raises unless the object is complete and as it was encoded."""
+        if self.header is None or not self.complete:
+            raise EncodingError("length", self._received, "a whole object")
+        if not self._decoder.verify or self._layers is not None:
+            return
+        if self._room is not None:
+            found = checksum(self._room.data)
+            if found != self.header.decoded_checksum:
+                raise CorruptPayload(f"decoded bytes have checksum {found:#x}")
+
+    def _read_header(self) -> Header | None:
+        length = header_length(self._head)
+        if length is None or len(self._head) < length:
+            if self._length is not None and self._length < (length or FIXED.size):
+                raise EncodingError("length", self._length, f"at least {length or FIXED.size}")
+            return None
+        return self._accepted(read_header(memoryview(self._head)[:length]))
+
+    def _accepted(self, header: Header) -> Header:
+        """The header, if the object fits what is known of it and where it goes."""
+        if self._length is not None and self._length != header.object_bytes:
+            raise EncodingError("length", self._length, header.object_bytes)
+        self._decoder.limit(header)
+        if self._room is None and self._decoder.device is None:
+            self._room = np.empty(header.raw_bytes, np.uint8)
+        elif self._room is not None and len(self._room) != header.raw_bytes:
+            raise EncodingError("rawByteCount", header.raw_bytes, len(self._room))
+        return header
+
+    def _decode_complete(self, header: Header) -> list[DecodedPlane]:
+        return self._decoded(self._complete_jobs(header))
+
+    def _complete_jobs(self, header: Header) -> list[Job]:
+        """What is to be done for the blocks that have come since the last time."""
+        entries: list[Entry] = []
+        before = header.entries[self._done - 1].end if self._done else header.header_bytes
+        for entry in header.entries[self._done :]:
+            if entry.end > self._received:
+                break
+            if any(self._data[before : entry.offset]):
+                raise EncodingError("padding", before, "zeros between blocks")
+            before = entry.end
+            entries.append(entry)
+        self._done += len(entries)
+        if self._layers is not None:
+            entries = [e for e in entries if self._layers.intersection(header.layers_of(e))]
+        return [self._job(header, entry) for entry in entries]
+
+    def _decoded(self, jobs: Sequence[Job]) -> list[DecodedPlane]:
+        device = self._decoder.device
+        if not jobs:
+            return []
+        if device is None or jobs[0].header.layout is None:
+            return self._on_host(jobs)
+        return self.placed(jobs, device.tensors(jobs))
+
+    def _job(self, header: Header, entry: Entry) -> Job:
+        data = self._data[entry.offset : entry.end]
+        if checksum(data) != entry.encoded_checksum:
+            raise CorruptPayload(f"block at {entry.offset} does not have its checksum")
+        shapes = [] if entry.plane == OBJECT else header.covered(entry)
+        if entry.kind in (RAW, ZSTD, LZ4):
+            return Job(header, entry, shapes, data, None, None, [None] * len(shapes))
+        if entry.kind == EXACT:
+            return Job(header, entry, shapes, data, None, None, [None])
+        turns = [self._turn(header, shape) for shape in shapes]
+        weights = basis = None
+        # A block that fell back to steps of its own needs nothing of the profile that is named.
+        if header.part is not None and any(header.profile):
+            if entry.kind == TRANSFORM:
+                basis = self._profile_of(header).basis_of(shapes, header.part)
+            elif is_weighted(data):
+                weights = self._profile_of(header).weights_of(shapes[0], header.part)
+        return Job(header, entry, shapes, data, weights, basis, turns)
+
+    def _profile_of(self, header: Header) -> Profile:
+        if self._profile is None:
+            found = self._decoder.profile(header.profile)
+            if header.layout is None or found.layout.id != header.layout.id:
+                raise EncodingError("profile.layoutID", found.layout.id.hex(), "the object's")
+            self._profile = found
+        return self._profile
+
+    def _turn(self, header: Header, shape: PlaneShape) -> Turn | None:
+        rope = shape.group.rope
+        if rope is None or not shape.rotated:
+            return None
+        known = self._turns.get(shape.group_index)
+        if known is None:
+            frequencies = header.frequencies[shape.group_index]
+            tables = rotation_tables(frequencies, header.first_token, header.token_count)
+            known = Turn(*tables, rope.pairing == "interleaved", shape.rotated_from)
+            self._turns[shape.group_index] = known
+        return known
+
+    def _on_host(self, jobs: Sequence[Job]) -> list[DecodedPlane]:
+        room = self._room
+        if room is None:
+            room = np.empty(jobs[0].header.raw_bytes, np.uint8)
+        rooms: list[list[Bytes]] = []
+        for job in jobs:
+            places = [room[s.offset : s.offset + s.byte_count] for s in job.shapes]
+            rooms.append(places or [room])
+        self._decoder.host.decode(jobs, rooms)
+        found: list[DecodedPlane] = []
+        for job, places in zip(jobs, rooms):
+            self._check(job, places)
+            layers = job.header.layers_of(job.entry) if job.shapes else []
+            for index, shape, place in zip(layers, job.shapes, places):
+                found.append(DecodedPlane(index, shape, place))
+        return found
+
+    def placed(self, jobs: Sequence[Job], decoded: Sequence[list[Any]]) -> list[DecodedPlane]:
+        """The planes of jobs whose tensors are there; raises CorruptPayload for wrong ones."""
+        found: list[DecodedPlane] = []
+        for job, tensors in zip(jobs, decoded):
+            layers = job.header.layers_of(job.entry)
+            planes = [
+                DecodedPlane(index, shape, None, tensor)
+                for index, shape, tensor in zip(layers, job.shapes, tensors)
+            ]
+            if self._decoder.verify:
+                self._check(job, [plane.bytes() for plane in planes])
+            found.extend(planes)
+        return found
+
+    def _check(self, job: Job, places: Sequence[Bytes]) -> None:
+        if not self._decoder.verify:
+            return
+        state = xxhash.xxh3_64()
+        for place in places:
+            state.update(np.ascontiguousarray(place).data)
+        if state.intdigest() != job.entry.decoded_checksum:
+            raise CorruptPayload(f"block at {job.entry.offset} does not decode to its checksum")
