@@ -27,13 +27,17 @@ final class Lifecycle: @unchecked Sendable {
   init(supervisor: Supervisor, log: Logger) {
     self.supervisor = supervisor
     self.log = log
+    let listens = DispatchSemaphore(value: 0)
     for number in [SIGTERM, SIGINT, SIGHUP] {
       signal(number, SIG_IGN)
       let source = DispatchSource.makeSignalSource(signal: number, queue: queue)
       source.setEventHandler { @Sendable [weak self] in self?.received(number) }
+      source.setRegistrationHandler { @Sendable in listens.signal() }
       source.activate()
       sources.append(source)
     }
+    // A source listens some time after it was activated: a signal before that would be lost.
+    for _ in sources { listens.wait() }
   }
 
   /// Serves administrators too, then says that the daemon is ready and keeps it until it is ended.

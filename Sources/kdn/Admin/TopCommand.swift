@@ -79,14 +79,18 @@ private final class Screen {
 
   init() {
     let signals = Signals()
+    let listens = DispatchSemaphore(value: 0)
     self.signals = signals
     sources = [SIGINT, SIGTERM, SIGHUP, SIGWINCH].map { number in
       if number != SIGWINCH { _ = signal(number, SIG_IGN) }
       let source = DispatchSource.makeSignalSource(signal: number)
       source.setEventHandler { @Sendable in signals.arrived(number) }
+      source.setRegistrationHandler { @Sendable in listens.signal() }
       source.activate()
       return source
     }
+    // A source listens some time after it was activated: a signal before that would be lost.
+    for _ in sources { listens.wait() }
   }
 
   /// Shows a picture in place of the one before; one after the other if this is no terminal.
