@@ -294,7 +294,7 @@ extension Request {
     case .putBegin, .putData, .putCommit, .putAbort, .release, .stats, .mapSlab, .openWindow,
       .linkTicket, .codecProfile:
       0
-    case .hello, .layout, .get, .purge, .document: 1 << 32
+    case .hello, .layout, .get, .purge, .document, .compose, .edit, .work: 1 << 32
     }
   }
 }

@@ -36,7 +36,7 @@ private func answer(
   case .hello:
     return try handle.use { (connection) throws(Failure) in encoded(connection.hello) }
   case .layout, .match, .exists, .release, .touch, .pin, .unpin, .prefetch, .purge, .stats,
-    .document, .linkTicket, .codecProfile:
+    .document, .compose, .edit, .work, .linkTicket, .codecProfile:
     break
   case .get, .putBegin, .putData, .putCommit, .putAbort, .mapSlab, .openWindow, .goAway, nil:
     throw .invalid("operation: \(number) has functions of its own, or there is none")

@@ -221,8 +221,4 @@ extension ByteReader {
     try require(atLeast: 8)
     return try take("epoch")
   }
-
-  fileprivate mutating func takeDocumentName() throws(FieldFault) -> String {
-    try Document.checked(try takeText("name", limit: Document.nameBytesMax))
-  }
 }

@@ -61,6 +61,24 @@ extension ByteReader {
     return count
   }
 
+  /// Takes a u16 that must be `least` to `limit`.
+  mutating func takeShortCount(
+    _ field: StaticString, least: Int = 0, limit: Int
+  ) throws(FieldFault) -> Int {
+    let count = Int(try take(field, as: UInt16.self))
+    guard (least...limit).contains(count) else {
+      throw FieldFault(
+        "\(field)", value: count, limit: count < least ? least : limit,
+        count < least ? "too few" : "too many")
+    }
+    return count
+  }
+
+  /// Takes a document's name; throws a fault that names `name` or `bodyLength`.
+  mutating func takeDocumentName() throws(FieldFault) -> String {
+    try Document.checked(try takeText("name", limit: Document.nameBytesMax))
+  }
+
   /// Takes a reserved u8, which must be zero.
   mutating func takeZero(
     _ type: UInt8.Type, _ field: StaticString = "reserved"

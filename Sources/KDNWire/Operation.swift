@@ -18,6 +18,9 @@ package enum Operation: UInt8, Sendable, CaseIterable {
   case stats = 16
   case goAway = 17
   case document = 32
+  case compose = 33
+  case edit = 34
+  case work = 35
   case mapSlab = 36
   case openWindow = 37
   case linkTicket = 38
@@ -44,6 +47,9 @@ package enum Operation: UInt8, Sendable, CaseIterable {
     case .stats: "STATS"
     case .goAway: "GOAWAY"
     case .document: "DOCUMENT"
+    case .compose: "COMPOSE"
+    case .edit: "EDIT"
+    case .work: "WORK"
     case .mapSlab: "MAP_SLAB"
     case .openWindow: "OPEN_WINDOW"
     case .linkTicket: "LINK_TICKET"

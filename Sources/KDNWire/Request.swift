@@ -19,6 +19,9 @@ package enum Request: FrameBody {
   case purge(PurgeRequest)
   case stats
   case document(DocumentRequest)
+  case compose(ComposeRequest)
+  case edit(EditRequest)
+  case work(WorkRequest)
   case mapSlab(MapSlabRequest)
   case openWindow(OpenWindowRequest)
   case linkTicket(LinkTicketRequest)
@@ -53,6 +56,9 @@ package enum Request: FrameBody {
       _ = try EmptyBody(from: &reader)
       return .stats
     case .document: return .document(try DocumentRequest(from: &reader, limits: limits))
+    case .compose: return .compose(try ComposeRequest(from: &reader))
+    case .edit: return .edit(try EditRequest(from: &reader))
+    case .work: return .work(try WorkRequest(from: &reader))
     case .mapSlab: return .mapSlab(try MapSlabRequest(from: &reader))
     case .openWindow: return .openWindow(try OpenWindowRequest(from: &reader))
     case .linkTicket: return .linkTicket(try LinkTicketRequest(from: &reader))
@@ -82,6 +88,9 @@ package enum Request: FrameBody {
     case .purge: .purge
     case .stats: .stats
     case .document: .document
+    case .compose: .compose
+    case .edit: .edit
+    case .work: .work
     case .mapSlab: .mapSlab
     case .openWindow: .openWindow
     case .linkTicket: .linkTicket
@@ -115,6 +124,9 @@ package enum Request: FrameBody {
     case .purge(let body): body.write(to: &writer)
     case .stats: break
     case .document(let body): body.write(to: &writer)
+    case .compose(let body): body.write(to: &writer)
+    case .edit(let body): body.write(to: &writer)
+    case .work(let body): body.write(to: &writer)
     case .mapSlab(let body): body.write(to: &writer)
     case .openWindow(let body): body.write(to: &writer)
     case .linkTicket(let body): body.write(to: &writer)

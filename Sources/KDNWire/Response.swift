@@ -18,6 +18,9 @@ package enum Response: FrameBody {
   case purge(PurgeResponse)
   case stats(StatsResponse)
   case document(DocumentResponse)
+  case compose(ComposeResponse)
+  case edit(EditResponse)
+  case work(WorkResponse)
   case mapSlab(MapSlabResponse)
   case openWindow(OpenWindowResponse)
   case linkTicket(LinkTicketResponse)
@@ -56,6 +59,9 @@ package enum Response: FrameBody {
     case .purge: return .purge(try PurgeResponse(from: &reader))
     case .stats: return .stats(try StatsResponse(from: &reader))
     case .document: return .document(try DocumentResponse(from: &reader))
+    case .compose: return .compose(try ComposeResponse(from: &reader))
+    case .edit: return .edit(try EditResponse(from: &reader))
+    case .work: return .work(try WorkResponse(from: &reader))
     case .mapSlab: return .mapSlab(try MapSlabResponse(from: &reader))
     case .openWindow: return .openWindow(try OpenWindowResponse(from: &reader))
     case .linkTicket: return .linkTicket(try LinkTicketResponse(from: &reader))
@@ -94,6 +100,9 @@ package enum Response: FrameBody {
     case .purge(let body): body.write(to: &writer)
     case .stats(let body): body.write(to: &writer)
     case .document(let body): body.write(to: &writer)
+    case .compose(let body): body.write(to: &writer)
+    case .edit(let body): body.write(to: &writer)
+    case .work(let body): body.write(to: &writer)
     case .mapSlab(let body): body.write(to: &writer)
     case .openWindow(let body): body.write(to: &writer)
     case .linkTicket(let body): body.write(to: &writer)
@@ -120,6 +129,9 @@ package enum Response: FrameBody {
     case .purge: .purge
     case .stats: .stats
     case .document: .document
+    case .compose: .compose
+    case .edit: .edit
+    case .work: .work
     case .mapSlab: .mapSlab
     case .openWindow: .openWindow
     case .linkTicket: .linkTicket

@@ -20,6 +20,7 @@ package enum Status: UInt16, Sendable, CaseIterable {
   case tooManyConnections = 15
   case outOfSequence = 16
   case overQuota = 17
+  case forbidden = 18
 
   /// The status that tells a client about a malformed request: `bad_request`, but `too_large` for
   /// an object above its limit and `unsupported` for a version, place, durability or codec that
@@ -53,6 +54,7 @@ package enum Status: UInt16, Sendable, CaseIterable {
     case .tooManyConnections: "too_many_connections"
     case .outOfSequence: "out_of_sequence"
     case .overQuota: "over_quota"
+    case .forbidden: "forbidden"
     }
   }
 }

@@ -26,6 +26,21 @@ private func check(_ request: Request, _ limits: Limits) {
     }
   case .hello(let hello): precondition(hello.usesTicket == (hello.ticket != nil))
   case .openWindow(let window): precondition(window.byteCount >= OpenWindowRequest.byteCountMin)
+  case .compose(let compose):
+    precondition((1...ComposeRequest.piecesMax).contains(compose.pieces.count))
+    precondition((0...1000).contains(compose.recomputePermille))
+  case .edit(.add(_, _, let operation)):
+    do {
+      try operation.check()
+    } catch {
+      preconditionFailure("an operation was let through: \(error)")
+    }
+  case .work(.submit(_, let payload, _, let attempts)):
+    precondition(payload.count <= WorkRequest.payloadBytesMax)
+    precondition(attempts <= WorkRequest.attemptsMax)
+  case .work(.take(let kinds, _, let lease)):
+    precondition((1...WorkRequest.kindsMax).contains(kinds.count))
+    precondition(WorkRequest.leaseMilliseconds.contains(Int(lease)))
   default: break
   }
 }

@@ -23,6 +23,7 @@ private func check(_ event: ClientMachine.Event, header: FrameHeader, body: [UIn
     precondition(written { response.write(to: &$0) } == body, "a body has one encoding")
     precondition(response.place.rawValue == header.place)
     if case .get(let answer) = response { check(answer) }
+    if case .compose(let blend) = response { check(blend) }
     if case .codecProfile(.described(let answer)) = response { check(answer) }
   case .items(let id, let descriptors, let payload, let last):
     let total = descriptors.reduce(0) { $0 + $1.sentBytes }
@@ -38,6 +39,18 @@ private func check(_ event: ClientMachine.Event, header: FrameHeader, body: [UIn
     precondition(written { error.write(to: &$0) } == body, "a body has one encoding")
   case .skip: precondition(header.flags.contains(.optional))
   }
+}
+
+/// Each row is one kept token, and what is to be computed anew is among them.
+private func check(_ blend: ComposeResponse) {
+  var row = 0
+  for piece in blend.pieces {
+    precondition(piece.firstRow == row && piece.keptCount > 0)
+    precondition(!piece.recompute.intersects(piece.dropped))
+    precondition(piece.firstPosition + piece.tokenCount <= blend.endPosition)
+    row += piece.keptCount
+  }
+  precondition(row == blend.rowCount)
 }
 
 /// Bytes in shared memory are as many as the descriptors say, and under a lease.

@@ -102,6 +102,9 @@ extension Request {
     case .purge(let body): KDNWireTests.json(body)
     case .stats: .null
     case .document(let body): body.json
+    case .compose(let body): body.json
+    case .edit(let body): body.json
+    case .work(let body): body.json
     case .mapSlab(let body): .object(["slabID": .int(body.slabID)])
     case .openWindow(let body): .object(["byteCount": .int(body.byteCount)])
     case .linkTicket: .object([:])
@@ -176,6 +179,9 @@ extension Response {
     case .purge(let body): .object(["objects": .int(body.objects), "bytes": .int(body.bytes)])
     case .stats(let body): .object(["json": .string(body.json)])
     case .document(let body): body.json
+    case .compose(let body): body.json
+    case .edit(let body): body.json
+    case .work(let body): body.json
     case .mapSlab(let body): .object(["byteCount": .int(body.byteCount)])
     case .openWindow(let body): .object(["byteCount": .int(body.byteCount)])
     case .linkTicket(let body): body.json

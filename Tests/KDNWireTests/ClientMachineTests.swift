@@ -258,7 +258,7 @@ struct ClientMachineTests {
     try check("flags") { $0.flags = [.response, .more] }
     try check("flags") { $0.flags = [.response, FrameFlags(rawValue: 8)] }
     try check("place") { $0.place = 1 }
-    try check("status") { $0.status = 18 }
+    try check("status") { $0.status = 19 }
     try check("payloadLength") { $0.payloadLength = 1 }
     try check("requestID") { $0.requestID = 77 }
     try check("op") { $0.op = 200 }

@@ -1,5 +1,6 @@
 """Places, shared memory and tickets: answers as they are decoded, and those that are refused."""
 
+import blending_bodies
 import pytest
 from conftest import load_vectors
 from framing import MORE, RESPONSE, header
@@ -75,6 +76,8 @@ DECODERS = {
     ("OPEN_WINDOW", 0): lambda body, _: link_bodies.decode_open_window(body),
     ("LINK_TICKET", 0): lambda body, _: link_bodies.decode_link_ticket(body),
     ("CODEC_PROFILE", 0): decode_profile,
+    **{(op, 0): lambda body, _, decode=decode: decode(body)
+       for op, decode in blending_bodies.DECODERS.items()},
 }
 
 

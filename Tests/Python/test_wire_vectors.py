@@ -2,6 +2,7 @@
 
 import json
 
+import blending_bodies
 import pytest
 from conftest import load_vectors
 
@@ -126,6 +127,7 @@ ENCODERS = {
     "OPEN_WINDOW": lambda body: link_bodies.encode_open_window(body["byteCount"]),
     "LINK_TICKET": lambda body: link_bodies.encode_link_ticket(),
     "CODEC_PROFILE": encode_profile,
+    **blending_bodies.ENCODERS,
 }
 
 

@@ -38,7 +38,7 @@ def header_faults():
 
     refused("op 0", "unknown_op", "op", op=0)
     refused("op 200", "unknown_op", "op", op=200)
-    refused("reserved op COMPOSE", "unknown_op", "op", op=33)
+    refused("reserved op EVENTS", "unknown_op", "op", op=40)
     refused("op 200 with payload to skip", "unknown_op", "op", op=200, payload=b"skip me")
     refused("flag 3", "bad_request", "flags", flags=8)
     refused("flag 15", "bad_request", "flags", flags=0x8000)

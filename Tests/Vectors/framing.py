@@ -8,12 +8,13 @@ from hashing import layout_key, opaque_key, sha256
 
 OPS = {"HELLO": 1, "LAYOUT": 2, "MATCH": 3, "EXISTS": 4, "GET": 5, "PUT_BEGIN": 6, "PUT_DATA": 7,
        "PUT_COMMIT": 8, "PUT_ABORT": 9, "RELEASE": 10, "TOUCH": 11, "PIN": 12, "UNPIN": 13,
-       "PREFETCH": 14, "PURGE": 15, "STATS": 16, "GOAWAY": 17, "DOCUMENT": 32, "MAP_SLAB": 36,
-       "OPEN_WINDOW": 37, "LINK_TICKET": 38, "CODEC_PROFILE": 39}
+       "PREFETCH": 14, "PURGE": 15, "STATS": 16, "GOAWAY": 17, "DOCUMENT": 32, "COMPOSE": 33,
+       "EDIT": 34, "WORK": 35, "MAP_SLAB": 36, "OPEN_WINDOW": 37, "LINK_TICKET": 38,
+       "CODEC_PROFILE": 39}
 STATUSES = ("ok", "bad_request", "unknown_op", "unauthorised", "busy", "conflict", "too_large",
             "not_found", "deadline", "draining", "over_credit", "checksum_mismatch", "unsupported",
             "not_allowed", "internal", "too_many_connections", "out_of_sequence",
-            "over_quota")
+            "over_quota", "forbidden")
 CAUSES = ("none", "never_stored", "evicted", "expired", "wrong_layout", "over_deadline", "corrupt",
           "not_ready", "purged", "over_credit", "recompute", "inexact",
           "undecodable")

@@ -8,6 +8,7 @@ server, so that each of them is checked against the documents and not against an
 import json
 import pathlib
 
+import blending
 import delivery
 import faults
 import frames
@@ -177,13 +178,15 @@ def frames_file():
         frames.hello_frames, frames.layout_frames, frames.match_frames, frames.key_frames,
         frames.get_frames, frames.put_frames, frames.document_frames,
         frames.other_frames, links.link_frames, delivery.delivery_frames,
+        blending.blending_frames,
         faults.framing_faults, faults.header_faults, faults.body_faults, links.link_faults,
-        delivery.delivery_faults,
+        delivery.delivery_faults, blending.blending_faults,
     ):
         section()
     write("frames.json", {"frames": FRAMES, "faults": FAULTS,
                           "answerFaults": links.answer_faults()
-                          + delivery.delivery_answer_faults()})
+                          + delivery.delivery_answer_faults()
+                          + blending.blending_answer_faults()})
 
 
 if __name__ == "__main__":

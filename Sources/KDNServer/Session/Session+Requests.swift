@@ -101,6 +101,11 @@ extension Session {
       let answer = pool.prefetch(request.keys, in: namespace)
       return .prefetch(PrefetchResponse(present: answer.present, started: answer.started))
     case .document(let request): return .document(try answer(request, namespace))
+    case .compose, .edit, .work:
+      throw Refusal(
+        .unsupported,
+        FieldFault(
+          "op", value: UInt64(request.operation.rawValue), limit: 0, "not done by this server"))
     case .stats:
       let json = context.report.json(context, namespace: namespace)
       return .stats(StatsResponse(json: json))

@@ -6,7 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 from kdn.aio import AsyncClient, AsyncLease
 from kdn.client import Client, Lease
+from kdn.compose import BlendPiece, Composed, PiecePlace
 from kdn.documents import Document, DocumentListing, Resolved
+from kdn.edits import Edit, ListedEdit
 from kdn.errors import (
     ConnectionLost,
     CorruptPayload,
@@ -37,6 +39,7 @@ from kdn.results import (
     Tiers,
 )
 from kdn.rope import RoPE
+from kdn.work import JobFacts, JobHold, JobState, JobStatus, TakenJob
 
 if TYPE_CHECKING:
     from kdn.calibration import calibrate as calibrate
@@ -49,16 +52,23 @@ __all__ = [
     "AsyncClient",
     "AsyncLease",
     "AttentionGroup",
+    "BlendPiece",
     "Client",
+    "Composed",
     "ConnectionLost",
     "CorruptPayload",
     "Counters",
     "DeadlineExceeded",
     "Document",
     "DocumentListing",
+    "Edit",
     "FieldError",
     "Get",
     "GetResult",
+    "JobFacts",
+    "JobHold",
+    "JobState",
+    "JobStatus",
     "KDNError",
     "Key",
     "LatentGroup",
@@ -68,11 +78,13 @@ __all__ = [
     "Leased",
     "Link",
     "LinkUnavailable",
+    "ListedEdit",
     "Match",
     "MissCause",
     "ObjectVerifier",
     "OpaqueGroup",
     "Part",
+    "PiecePlace",
     "Prefetch",
     "ProtocolError",
     "Purged",
@@ -82,6 +94,7 @@ __all__ = [
     "RoPE",
     "ServerError",
     "Status",
+    "TakenJob",
     "Tiers",
     "chain_root",
     "chunk_hashes",

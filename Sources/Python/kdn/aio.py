@@ -16,9 +16,9 @@ from kdn.base import ClientBase
 from kdn.byte_operations import GetOperation, ProfileOperation, PutOperation
 from kdn.codec_bodies import ProfileFacts
 from kdn.decoding import Decoders
-from kdn.documents import Document, DocumentListing, Resolved
 from kdn.errors import ConnectionLost, DeadlineExceeded, FieldError, KDNError, ServerError
 from kdn.keys import Key, Part
+from kdn.knowledge import AsyncKnowledgeCalls
 from kdn.layouts import Layout
 from kdn.operations import MatchOperation, Operation
 from kdn.results import Get, GetResult, Match, Prefetch, Purged, Put, PutResult
@@ -60,7 +60,7 @@ class AsyncLease:
         await self.release()
 
 
-class AsyncClient(ClientBase):
+class AsyncClient(AsyncKnowledgeCalls, ClientBase):
     """An asyncio client of one server and namespace; arguments as for Client.
 
     Has no leases in place and no RDMA; gets and puts go over shared memory as Client's do, and
@@ -225,24 +225,6 @@ class AsyncClient(ClientBase):
         """Removes keys, all that builds on chunk hashes, layouts, or the whole namespace."""
         return await self._call(operations.purge(keys, prefixes, layouts, namespace), timeout)
 
-    async def publish_document(self, document: Document, timeout: float | None = None) -> int:
-        """Makes a name stand for a text; returns the epoch. Its layout must be registered."""
-        return await self._call(operations.publish_document(document), timeout)
-
-    async def resolve_document(self, name: str, timeout: float | None = None) -> Resolved:
-        """What a name stands for; ServerError NOT_FOUND if it stands for nothing."""
-        return await self._call(operations.resolve_document(name), timeout)
-
-    async def list_documents(
-        self, after: str = "", limit: int = 1000, timeout: float | None = None
-    ) -> list[DocumentListing]:
-        """Names behind `after` in the order of their bytes."""
-        return await self._call(operations.list_documents(after, limit), timeout)
-
-    async def retire_document(self, name: str, timeout: float | None = None) -> int:
-        """Forgets a name; its chunks stay."""
-        return await self._call(operations.retire_document(name), timeout)
-
     async def stats(self, timeout: float | None = None) -> dict[str, Any]:
         """The server's numbers for this namespace."""
         return await self._call(operations.stats(), timeout)
@@ -270,6 +252,9 @@ class AsyncClient(ClientBase):
 
     async def _call(self, operation: Operation[Value], timeout: float | None) -> Value:
         return (await self._call_on(operation, timeout))[0]
+
+    async def _call_waiting(self, operation: Operation[Value], timeout: float) -> Value:
+        return await self._call(operation, timeout)
 
     async def _call_on(
         self, operation: Operation[Value], timeout: float | None

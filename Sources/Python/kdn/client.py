@@ -15,7 +15,6 @@ from kdn.byte_operations import GetOperation, LeaseOperation, ProfileOperation, 
 from kdn.codec_bodies import ProfileFacts
 from kdn.connection import Connection
 from kdn.decoding import Decoders
-from kdn.documents import Document, DocumentListing, Resolved
 from kdn.errors import (
     ConnectionLost,
     FieldError,
@@ -25,6 +24,7 @@ from kdn.errors import (
     ServerError,
 )
 from kdn.keys import Key, Part
+from kdn.knowledge import KnowledgeCalls
 from kdn.layouts import Layout
 from kdn.leased import Leased, Releases
 from kdn.operations import MatchOperation, Operation
@@ -67,7 +67,7 @@ class Lease:
         self.release()
 
 
-class Client(ClientBase):
+class Client(KnowledgeCalls, ClientBase):
     """A client of one server and namespace.
 
     `streams` connections are opened on demand; concurrent callers share them, one call at a time
@@ -287,24 +287,6 @@ class Client(ClientBase):
         """Removes keys, all that builds on chunk hashes, layouts, or the whole namespace."""
         return self._call(operations.purge(keys, prefixes, layouts, namespace), timeout)
 
-    def publish_document(self, document: Document, timeout: float | None = None) -> int:
-        """Makes a name stand for a text; returns the epoch. Its layout must be registered."""
-        return self._call(operations.publish_document(document), timeout)
-
-    def resolve_document(self, name: str, timeout: float | None = None) -> Resolved:
-        """What a name stands for; ServerError NOT_FOUND if it stands for nothing."""
-        return self._call(operations.resolve_document(name), timeout)
-
-    def list_documents(
-        self, after: str = "", limit: int = 1000, timeout: float | None = None
-    ) -> list[DocumentListing]:
-        """Names behind `after` in the order of their bytes."""
-        return self._call(operations.list_documents(after, limit), timeout)
-
-    def retire_document(self, name: str, timeout: float | None = None) -> int:
-        """Forgets a name; its chunks stay."""
-        return self._call(operations.retire_document(name), timeout)
-
     def stats(self, timeout: float | None = None) -> dict[str, Any]:
         """The server's numbers for this namespace."""
         return self._call(operations.stats(), timeout)
@@ -337,6 +319,9 @@ class Client(ClientBase):
 
     def _call(self, operation: Operation[Value], timeout: float | None) -> Value:
         return self._call_on(operation, timeout, self._streams)[0]
+
+    def _call_waiting(self, operation: Operation[Value], timeout: float) -> Value:
+        return self._call_on(operation, timeout, self._waiters)[0]
 
     def _call_on(
         self, operation: Operation[Value], timeout: float | None, pool: StreamPool

@@ -66,7 +66,7 @@ def encode_publish(document: Document) -> bytes:
     return (
         _VERB.pack(_PUBLISH)
         + _FACTS.pack(document.token_count, document.chunk_tokens, document.layout_id)
-        + _name(document.name)
+        + encode_name(document.name)
         + encode_text(document.metadata)
         + _U32.pack(len(document.hashes))
         + b"".join(document.hashes)
@@ -75,7 +75,7 @@ def encode_publish(document: Document) -> bytes:
 
 def encode_resolve(name: str) -> bytes:
     """Asks what a name stands for."""
-    return _VERB.pack(_RESOLVE) + _name(name)
+    return _VERB.pack(_RESOLVE) + encode_name(name)
 
 
 def encode_list(after: str, limit: int) -> bytes:
@@ -87,7 +87,7 @@ def encode_list(after: str, limit: int) -> bytes:
 
 def encode_retire(name: str) -> bytes:
     """Forgets a name."""
-    return _VERB.pack(_RETIRE) + _name(name)
+    return _VERB.pack(_RETIRE) + encode_name(name)
 
 
 def decode_published(body: bytes) -> int:
@@ -130,7 +130,8 @@ def decode_listed(body: bytes) -> list[DocumentListing]:
     return listings
 
 
-def _name(name: str) -> bytes:
+def encode_name(name: str) -> bytes:
+    """A document's name; raises FieldError for one that no document can have."""
     length = len(name.encode())
     if not 1 <= length <= NAME_BYTES_MAX:
         raise FieldError("name", length, f"1 to {NAME_BYTES_MAX} bytes")

@@ -26,6 +26,7 @@ class Status(enum.IntEnum):
     TOO_MANY_CONNECTIONS = 15
     OUT_OF_SEQUENCE = 16
     OVER_QUOTA = 17
+    FORBIDDEN = 18
 
 
 class KDNError(Exception):

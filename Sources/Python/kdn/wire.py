@@ -48,6 +48,9 @@ class Op(enum.IntEnum):
     STATS = 16
     GOAWAY = 17
     DOCUMENT = 32
+    COMPOSE = 33
+    EDIT = 34
+    WORK = 35
     MAP_SLAB = 36
     OPEN_WINDOW = 37
     LINK_TICKET = 38

@@ -1,0 +1,179 @@
+"""EDIT: changes of a document's KV, kept beside it and applied where it is blended."""
+
+from __future__ import annotations
+
+import math
+import struct
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from kdn.compose import Span, check_range, encode_spans, require_range, take_spans
+from kdn.documents import encode_name
+from kdn.errors import FieldError, ProtocolError
+from kdn.wire import BodyReader
+
+SPANS_MAX = 256
+KEPT_SPANS_MAX = 1024
+SCORES_MAX = 1 << 17
+# Keys near zero, or turned round, break attention to all other tokens.
+KEY_STRENGTHS = (0.25, 4.0)
+VALUE_STRENGTHS = (-4.0, 4.0)
+EDITS_MAX = 64
+SCALE_KEYS, SCALE_VALUES, DROP, KEEP = 1, 2, 3, 4
+_ADD, _LIST, _REVERT = 1, 2, 3
+
+_VERB = struct.Struct("<B3x")
+_REPLY = struct.Struct("<B7s")
+_U32 = struct.Struct("<I")
+_U64 = struct.Struct("<Q")
+_OPERATION = struct.Struct("<BBHfI")
+
+
+@dataclass(frozen=True, slots=True)
+class Edit:
+    """One change: what is done (`kind`), how strongly, to which spans `(start, end)` of tokens.
+
+    `keep` has scores instead of spans, one for each token, and the thousandths that stay.
+    """
+
+    kind: int
+    spans: tuple[Span, ...] = ()
+    strength: float = 0.0
+    permille: int = 0
+    scores: tuple[float, ...] = ()
+
+    @classmethod
+    def scale_keys(cls, strength: float, spans: Sequence[Span]) -> Edit:
+        """Multiplies keys: above 1 steers attention to these tokens, below 1 away from them."""
+        return cls(SCALE_KEYS, tuple(spans), strength)
+
+    @classmethod
+    def scale_values(cls, strength: float, spans: Sequence[Span]) -> Edit:
+        """Multiplies values."""
+        return cls(SCALE_VALUES, tuple(spans), strength)
+
+    @classmethod
+    def drop(cls, spans: Sequence[Span]) -> Edit:
+        """Leaves tokens out; positions are not renumbered."""
+        return cls(DROP, tuple(spans))
+
+    @classmethod
+    def keep(cls, permille: int, scores: Sequence[float]) -> Edit:
+        """Keeps the tokens with the highest scores; the server lists it as a `drop`."""
+        return cls(KEEP, permille=permille, scores=tuple(scores))
+
+
+@dataclass(frozen=True, slots=True)
+class ListedEdit:
+    """An edit of a document, and the number by which it is reverted."""
+
+    id: int
+    edit: Edit
+
+
+def encode_add(name: str, edit: Edit, epoch: int = 0) -> bytes:
+    """Adds an edit to a document, if its epoch is this one, or any for 0."""
+    check_range("epoch", epoch, 0, (1 << 64) - 1)
+    return _VERB.pack(_ADD) + _U64.pack(epoch) + encode_name(name) + encode_edit(edit)
+
+
+def encode_list(name: str) -> bytes:
+    """Asks for a document's edits."""
+    return _VERB.pack(_LIST) + encode_name(name)
+
+
+def encode_revert(name: str, edit_id: int = 0) -> bytes:
+    """Takes back one edit, or all for 0."""
+    check_range("id", edit_id, 0, (1 << 64) - 1)
+    return _VERB.pack(_REVERT) + _U64.pack(edit_id) + encode_name(name)
+
+
+def encode_edit(edit: Edit) -> bytes:
+    """The canonical encoding of an edit; raises FieldError for one that no server takes."""
+    if edit.kind not in (SCALE_KEYS, SCALE_VALUES, DROP, KEEP):
+        raise FieldError("kind", edit.kind, "1 to 4")
+    if edit.kind == KEEP:
+        check_range("permille", edit.permille, 1, 1000)
+        check_range("scoreCount", len(edit.scores), 1, SCORES_MAX)
+        scores = struct.pack(f"<{len(edit.scores)}f", *edit.scores)
+        # Looked at as f32: what is too large for one becomes infinite.
+        if not all(map(math.isfinite, struct.unpack(f"<{len(edit.scores)}f", scores))):
+            raise FieldError("score", "not finite", "finite")
+        return _OPERATION.pack(KEEP, 0, edit.permille, 0.0, len(edit.scores)) + scores
+    strength = edit.strength if edit.kind != DROP else 0.0
+    if edit.kind != DROP and not _is_allowed(edit.kind, strength):
+        raise FieldError("strength", edit.strength, "0.25 to 4 for keys, -4 to 4 for values")
+    check_range("spanCount", len(edit.spans), 1, SPANS_MAX)
+    head = _OPERATION.pack(edit.kind, 0, 0, strength, len(edit.spans))
+    return head + encode_spans(edit.spans)
+
+
+def decode_added(body: bytes) -> int:
+    """The number of an edit that was added."""
+    reader = _reader(body, _ADD)
+    (number,) = reader.take("id", _U64)
+    reader.finish()
+    if number == 0:
+        raise ProtocolError("id", number, "not 0")
+    return int(number)
+
+
+def decode_listed(body: bytes) -> list[ListedEdit]:
+    """A document's edits in the order in which they came."""
+    reader = _reader(body, _LIST)
+    (count,) = reader.take("count", _U32)
+    require_range("count", count, 0, EDITS_MAX)
+    rows: list[ListedEdit] = []
+    for _ in range(count):
+        (number,) = reader.take("id", _U64)
+        if number <= (rows[-1].id if rows else 0):
+            raise ProtocolError("id", number, "ascending")
+        rows.append(ListedEdit(number, _take_edit(reader)))
+    reader.finish()
+    return rows
+
+
+def decode_reverted(body: bytes) -> int:
+    """How many edits were taken back."""
+    reader = _reader(body, _REVERT)
+    (count,) = reader.take("count", _U32)
+    reader.finish()
+    require_range("count", count, 0, EDITS_MAX)
+    return int(count)
+
+
+def _is_allowed(kind: int, strength: float) -> bool:
+    least, most = KEY_STRENGTHS if kind == SCALE_KEYS else VALUE_STRENGTHS
+    return least <= strength <= most
+
+
+def _take_edit(reader: BodyReader) -> Edit:
+    kind, reserved, permille, strength, count = reader.take("operation", _OPERATION)
+    require_range("kind", kind, SCALE_KEYS, KEEP)
+    if reserved:
+        raise ProtocolError("reserved", reserved, "zero")
+    if kind not in (SCALE_KEYS, SCALE_VALUES) and (strength != 0 or math.copysign(1, strength) < 0):
+        raise ProtocolError("strength", strength, "zero for this kind")
+    if kind in (SCALE_KEYS, SCALE_VALUES) and not _is_allowed(kind, strength):
+        raise ProtocolError("strength", strength, "0.25 to 4 for keys, -4 to 4 for values")
+    if kind == KEEP:
+        require_range("permille", permille, 1, 1000)
+        require_range("scoreCount", count, 1, SCORES_MAX)
+        scores = struct.unpack(f"<{count}f", reader.bytes("scoreCount", 4 * count))
+        if not all(map(math.isfinite, scores)):
+            raise ProtocolError("score", "not finite", "finite")
+        return Edit(KEEP, permille=permille, scores=scores)
+    if permille:
+        raise ProtocolError("permille", permille, "zero for this kind")
+    require_range("spanCount", count, 1, KEPT_SPANS_MAX)
+    return Edit(kind, take_spans(reader, "span", count), strength)
+
+
+def _reader(body: bytes, wanted: int) -> BodyReader:
+    reader = BodyReader(body)
+    verb, reserved = reader.take("verb", _REPLY)
+    if verb != wanted:
+        raise ProtocolError("verb", verb, wanted)
+    if any(reserved):
+        raise ProtocolError("reserved", reserved, "zero")
+    return reader
