@@ -77,6 +77,7 @@ let package = Package(
     .target(
       name: "KDNProfile", dependencies: ["KDNCore", "KDNCodec", "CPlatform"],
       swiftSettings: strict),
+    .target(name: "KDNBlend", dependencies: ["KDNCore"], swiftSettings: strict),
     .target(name: "KDNWire", dependencies: ["KDNCore"], swiftSettings: strict),
     .target(
       name: "KDNPool",
@@ -106,8 +107,8 @@ let package = Package(
     .target(
       name: "KDNServer",
       dependencies: [
-        "KDNCore", "KDNControl", "KDNMemory", "KDNTier", "KDNCodec", "KDNWire", "KDNPool",
-        "KDNTransport", crypto, log,
+        "KDNCore", "KDNControl", "KDNMemory", "KDNTier", "KDNCodec", "KDNBlend", "KDNWire",
+        "KDNPool", "KDNTransport", crypto, log,
         .product(name: "Histogram", package: "hdrhistogram-swift"),
         .product(name: "Configuration", package: "swift-configuration"),
         .product(name: "Yams", package: "Yams"),
@@ -155,6 +156,8 @@ let package = Package(
     .testTarget(name: "KDNWireTests", dependencies: ["KDNWire", "KDNCore"], swiftSettings: tests),
     .testTarget(
       name: "KDNCodecTests", dependencies: ["KDNCodec", "KDNCore"], swiftSettings: tests),
+    .testTarget(
+      name: "KDNBlendTests", dependencies: ["KDNBlend", "KDNCore"], swiftSettings: tests),
     .testTarget(
       name: "KDNProfileTests", dependencies: ["KDNProfile", "KDNCodec", "KDNCore"],
       swiftSettings: tests),

@@ -18,8 +18,8 @@ FUNCTION_LINES_MAX = 70
 
 # What each target may import from this package: the arrows of the architecture page, one way.
 _SERVED = {
-    "KDNCore", "KDNControl", "KDNMemory", "KDNTier", "KDNCodec", "KDNWire", "KDNPool",
-    "KDNTransport",
+    "KDNCore", "KDNControl", "KDNMemory", "KDNTier", "KDNCodec", "KDNBlend", "KDNWire",
+    "KDNPool", "KDNTransport",
 }
 ARROWS: dict[str, set[str]] = {
     "KDNCore": {"CXXHash"},
@@ -28,6 +28,7 @@ ARROWS: dict[str, set[str]] = {
     "KDNMemory": {"KDNCore", "CPlatform", "CNuma"},
     "KDNCodec": {"KDNCore", "CKernels", "CZstd", "CLZ4"},
     "KDNProfile": {"KDNCore", "KDNCodec", "CPlatform"},
+    "KDNBlend": {"KDNCore"},
     "KDNWire": {"KDNCore"},
     "KDNTier": {"KDNCore", "KDNMemory", "CPlatform", "CUring"},
     "KDNPool": {"KDNCore", "KDNMemory", "KDNTier"},

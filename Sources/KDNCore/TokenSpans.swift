@@ -8,6 +8,8 @@ package struct TokenSpans: Hashable, Sendable {
 
   /// No tokens.
   package static let none = TokenSpans(unchecked: [])
+  /// The first token of a text.
+  package static let first = TokenSpans(unchecked: [0..<1])
   /// Tokens are numbered below this: as many as there are RoPE positions.
   package static let tokenMax = Int(Int32.max)
   /// Bytes of a run in its encoding.
@@ -37,6 +39,20 @@ package struct TokenSpans: Hashable, Sendable {
       throw FieldFault("\(field)", value: end, limit: tokenCount, "reaches beyond the tokens")
     }
     self.ranges = ranges
+  }
+
+  /// The runs of tokens that are given one by one, ascending.
+  package init(ofTokens tokens: [Int]) {
+    var joined: [Range<Int>] = []
+    for token in tokens {
+      precondition(token >= joined.last?.upperBound ?? 0, "tokens ascend")
+      if let last = joined.last, last.upperBound == token {
+        joined[joined.count - 1] = last.lowerBound..<token + 1
+      } else {
+        joined.append(token..<token + 1)
+      }
+    }
+    ranges = joined
   }
 
   /// Takes `count` runs; throws a fault that names `field` as `init(_:field:)` does, or if the
@@ -92,6 +108,18 @@ package struct TokenSpans: Hashable, Sendable {
       }
     }
     return TokenSpans(unchecked: joined)
+  }
+
+  /// The first `count` of these tokens, or all if there are fewer.
+  package func prefix(_ count: Int) -> TokenSpans {
+    var left = count
+    var front: [Range<Int>] = []
+    for range in ranges where left > 0 {
+      let taken = min(left, range.count)
+      front.append(range.lowerBound..<range.lowerBound + taken)
+      left -= taken
+    }
+    return TokenSpans(unchecked: front)
   }
 
   /// The tokens of `0..<tokenCount` that are in none, neighbouring runs joined; `end` must not be

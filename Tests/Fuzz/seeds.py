@@ -100,6 +100,17 @@ def answer_seeds(frames):
     return seeds
 
 
+def blend_seeds(frames):
+    """Three documents of one size with the operations of the vectors, in several ways."""
+    operations = [bytes.fromhex(row["hex"])[64 + 4 + 8 + 2 + len("handbook"):]
+                  for row in frames["frames"] if row["name"].startswith("EDIT add")]
+    spans = struct.pack("<BBHfI", 1, 0, 0, 1.5, 2) + struct.pack("<4I", 3, 9, 9, 12)
+    drop = struct.pack("<BBHfI", 3, 0, 0, 0, 1) + struct.pack("<2I", 4, 7)
+    tails = [*operations, spans + drop, spans * 3 + drop, b""]
+    return [struct.pack("<BHHB", flags, permille, 5, 3) + struct.pack("<2H", 48, 60) * 3 + tail
+            for flags in (0, 1, 5) for permille in (0, 150, 1000) for tail in tails]
+
+
 def codec_seeds(root, vectors):
     """Objects under their class with the number of their profile, and the profiles."""
     profiles = sorted(vectors["profiles"], key=lambda row: row["hash"])
@@ -141,6 +152,7 @@ def main():
     corpus(root, "Layouts", [
         part + bytes.fromhex(row["hex"]) for row in layouts["layouts"] + layouts["invalidLayouts"]])
 
+    corpus(root, "Blends", blend_seeds(frames))
     corpus(root, "RESPStream", resp_seeds())
     codec_seeds(root, json.loads((VECTORS / "codecs.json").read_text()))
     corpus(root, "DiskFormats", disk_seeds(json.loads((VECTORS / "disk.json").read_text())))
