@@ -1,4 +1,4 @@
-"""Writes hashes.json, layouts.json, frames.json and disk.json beside itself.
+"""Writes hashes.json, layouts.json, frames.json, disk.json and blend_plans.json beside itself.
 
 An independent reading of Formats.md and Protocol.md: it shares no code with the clients or the
 server, so that each of them is checked against the documents and not against another. Run it with
@@ -13,6 +13,7 @@ import delivery
 import faults
 import frames
 import links
+from blends import blend_sections
 from disk import disk_sections
 from hashing import chain_row, key_bytes, key_row, layout_key, opaque_key, pseudo_tokens, sha256
 from hashing import part_json
@@ -194,3 +195,4 @@ if __name__ == "__main__":
     layouts_file()
     frames_file()
     write("disk.json", disk_sections())
+    write("blend_plans.json", blend_sections())

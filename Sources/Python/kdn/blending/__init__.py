@@ -1,0 +1,1 @@
+"""Blending: one KV cache composed of the KV of several documents."""
