@@ -45,6 +45,9 @@ if TYPE_CHECKING:
     from kdn.calibration import calibrate as calibrate
     from kdn.engines.transformers import learn as learn
     from kdn.engines.transformers import retrieve as retrieve
+    from kdn.engines.transformers_blend import blend as blend
+    from kdn.engines.transformers_blend import forget_document as forget
+    from kdn.engines.transformers_blend import learn_document as learn_document
 
 __version__ = "0.1.0"
 
@@ -102,12 +105,19 @@ __all__ = [
 ]
 
 
+_BLENDING = {"blend": "blend", "forget": "forget_document", "learn_document": "learn_document"}
+
+
 def __getattr__(name: str) -> Any:
     """Imports what works with models on first use: it needs torch, which the client does not."""
     if name in ("learn", "retrieve"):
         from kdn.engines import transformers
 
         return getattr(transformers, name)
+    if name in _BLENDING:
+        from kdn.engines import transformers_blend
+
+        return getattr(transformers_blend, _BLENDING[name])
     if name == "calibrate":
         from kdn.calibration import calibrate
 

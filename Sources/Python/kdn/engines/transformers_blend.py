@@ -1,0 +1,364 @@
+"""Blend documents' KV for any decoder model of Hugging Face transformers.
+
+    learn_document(model, text, "manual", tokenizer=tokenizer, client=client)
+    blended = blend(model, ["manual", "letter"], client=client, recompute=0.15)
+    output = model(question, position_ids=blended.positions_for(n), past_key_values=blended.cache)
+
+Each document's KV was computed with nothing before it. A blend moves it to its place, leaves out
+what would be one attention sink too many, and computes some tokens anew against all that stands
+before them. What cannot be had or moved is an error; nothing is half done.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Union
+
+import torch
+from transformers.cache_utils import DynamicSlidingWindowLayer
+
+from kdn.blending.plan import BlendPlan, Piece, plan
+from kdn.blending.rotation import movable, position_limit
+from kdn.engines import _assemble, _documents, _measure, _recompute
+from kdn.engines._identity import model_name as identify
+from kdn.engines._rope import UnsupportedModel
+from kdn.engines.transformers import CHUNK_TOKENS, prefill, token_ids
+from kdn.errors import FieldError
+
+if TYPE_CHECKING:
+    from transformers import DynamicCache
+
+    from kdn.engines._documents import KnownDocument
+    from kdn.engines._planes import Plane
+
+__all__ = [
+    "Blend",
+    "BlendPiece",
+    "LearnedDocument",
+    "blend",
+    "compose",
+    "forget_document",
+    "learn_document",
+    "recompute",
+]
+
+TIMEOUT_SECONDS = 30.0
+SELECTIONS = ("first", "deviation")
+# Beside the deviating rows: the first of each later document, which carry the most attention.
+FIRST_TOKENS = 4
+# The layer at whose input the documents have met: KV of layer 0 depends on the token alone.
+DEVIATION_LAYER = 1
+
+
+@dataclass(frozen=True)
+class BlendPiece:
+    """A document by name; `epoch` 0 is any, `slot` positions are reserved (0: its length)."""
+
+    name: str
+    epoch: int = 0
+    slot: int = 0
+
+
+@dataclass(frozen=True)
+class LearnedDocument:
+    """What `learn_document` did: the name stands for `token_count` tokens as of `epoch`."""
+
+    name: str
+    epoch: int
+    token_count: int
+    bytes_sent: int
+    prefill_seconds: float
+    seconds: float
+
+
+@dataclass
+class Blend:
+    """A cache with the KV of several documents; go on at `end_position`.
+
+    `ids` and `positions` are of the cache's rows. `epochs` says what each name stood for.
+    `recomputed` are the rows that were computed anew.
+    """
+
+    cache: DynamicCache
+    plan: BlendPlan
+    ids: list[int]
+    positions: list[int]
+    epochs: tuple[int, ...]
+    bytes: int = 0
+    recomputed: list[int] = field(default_factory=list)
+    seconds: float = 0.0
+
+    @property
+    def end_position(self) -> int:
+        """The position of the first token behind the blend."""
+        return self.plan.end_position
+
+    @property
+    def row_count(self) -> int:
+        """How many tokens the cache holds."""
+        return self.plan.row_count
+
+    def positions_for(self, tokens: int) -> torch.Tensor:
+        """`position_ids` `[1, tokens]` of the tokens behind what the cache holds now."""
+        gone = self.cache.get_seq_length() - self.row_count
+        start = self.end_position + gone
+        return torch.arange(start, start + tokens)[None]
+
+
+PieceLike = Union[str, tuple, BlendPiece]
+
+
+def learn_document(
+    model: Any,
+    text_or_ids: str | Sequence[int] | torch.Tensor,
+    name: str,
+    client: Any,
+    *,
+    tokenizer: Any = None,
+    salt: bytes = b"",
+    chunk_tokens: int = CHUNK_TOKENS,
+    model_name: str | None = None,
+    metadata: str = "",
+    timeout: float = TIMEOUT_SECONDS,
+) -> LearnedDocument:
+    """Computes a document's KV with nothing before it, stores it and publishes its name.
+
+    All tokens are stored, the last chunk may be shorter. The name is published last: on any error
+    it stands for what it stood for. Raises UnsupportedModel for a model whose documents cannot be
+    blended, FieldError for a bad name or too many tokens, and the client's errors.
+    """
+    started = time.monotonic()
+    ids = token_ids(text_or_ids, tokenizer)
+    plane = _blendable(model)
+    root = _documents.root_of(model_name or identify(model), salt)
+    document = _documents.make_document(plane, root, ids, name, chunk_tokens, metadata)
+    _check_span(plane, 0, len(ids))
+    client.register_layout(plane.layout)
+    prefill_started = time.monotonic()
+    cache = prefill(model, ids)
+    prefill_seconds = time.monotonic() - prefill_started
+    cost = int(prefill_seconds * 1e6 * min(chunk_tokens, len(ids)) / len(ids))
+    sent = _documents.store_document(client, plane, cache, document, ids, cost, timeout)
+    epoch = client.publish_document(document, timeout=timeout)
+    seconds = time.monotonic() - started
+    return LearnedDocument(name, epoch, len(ids), sent, prefill_seconds, seconds)
+
+
+def forget_document(name: str, client: Any, *, timeout: float = TIMEOUT_SECONDS) -> int:
+    """Retires a name and purges the chunks that no other document has; returns how many.
+
+    Raises ServerError NOT_FOUND for a name that stands for nothing.
+    """
+    return _documents.forget(client, name, timeout)
+
+
+def compose(
+    model: Any,
+    pieces: Sequence[PieceLike],
+    client: Any,
+    *,
+    recompute: float = 0.0,
+    without: Sequence[str] = (),
+    first_position: int = 0,
+    drop_first: bool = True,
+    salt: bytes = b"",
+    model_name: str | None = None,
+    timeout: float = TIMEOUT_SECONDS,
+) -> Blend:
+    """Fetches documents' KV and moves it to its place; `recompute` is only planned (0 to 1).
+
+    `pieces` are names, (name, epoch) or BlendPiece. `without` names documents that must not be
+    used, a trailing `*` stands for any rest. Raises FieldError naming `forbidden`, `count`,
+    `slot`, `position`, `epoch`, `layout`, `model`, `document`, `recomputePermille`; ServerError
+    NOT_FOUND for an unknown name; DocumentUnavailable for a chunk that is gone; UnsupportedModel
+    for a model whose KV cannot be blended.
+    """
+    started = time.monotonic()
+    wanted = [_piece(one) for one in pieces]
+    for one in wanted:
+        _check_allowed(one.name, without)
+    plane = _blendable(model)
+    root = _documents.root_of(model_name or identify(model), salt)
+    client.register_layout(plane.layout)
+    known: dict[BlendPiece, KnownDocument] = {}
+    for one in wanted:
+        if one not in known:
+            known[one] = _documents.know(client, plane, root, one.name, one.epoch, timeout)
+    documents = [known[one] for one in wanted]
+    made = plan(
+        [
+            Piece(len(document.ids), one.slot)
+            for one, document in zip(wanted, documents, strict=True)
+        ],
+        first_position=first_position,
+        drop_first=drop_first,
+        recompute_permille=_permille(recompute),
+        position_limit=position_limit([facts.rope for facts in plane.layers if facts.rope]),
+    )
+    _check_span(plane, first_position, made.end_position)
+    layers = _assemble.assemble(client, plane, documents, made, timeout)
+    return Blend(
+        cache=_cache(model, layers),
+        plan=made,
+        ids=_row_ids(documents, made),
+        positions=made.positions,
+        epochs=tuple(document.resolved.epoch for document in documents),
+        bytes=sum(plane.chunk_bytes(len(document.ids)) for document in documents),
+        seconds=time.monotonic() - started,
+    )
+
+
+def recompute(
+    model: Any, blended: Blend, *, selection: str = "first", budget: float | None = None
+) -> Blend:
+    """The blend with some rows computed anew, each against all rows at or before its position.
+
+    "first" takes the plan's rows. "deviation" runs the later documents through the first layers
+    and takes the rows whose KV then differs most from what was delivered, beside the first
+    4 of each document; as many rows as the plan has, or `budget` (0 to 1) of all rows. The given
+    blend is not changed, and must hold nothing behind the documents yet. Raises FieldError
+    naming `selection`, `cache` or `budget`, and UnsupportedModel.
+    """
+    started = time.monotonic()
+    if selection not in SELECTIONS:
+        raise FieldError("selection", selection, f"one of {', '.join(SELECTIONS)}")
+    if selection == "first" and budget is not None:
+        raise FieldError("budget", budget, "given only with selection 'deviation'")
+    if blended.cache.get_seq_length() != blended.row_count:
+        raise FieldError("cache", blended.cache.get_seq_length(), f"{blended.row_count} rows")
+    count = blended.plan.recompute_tokens
+    if budget is not None:
+        count = -(-_permille(budget, "budget") * blended.row_count // 1000)
+    later = _later_rows(blended.plan)
+    count = min(count, len(later))
+    if not count:
+        return replace(blended, recomputed=[])
+    layers = _layers(blended.cache)
+    rows = blended.plan.recompute_rows
+    if selection == "deviation" and count < len(later):
+        rows, layers = _deviating(model, blended, layers, later, count)
+    elif selection == "deviation":
+        rows = later
+    new = _recompute.run_rows(
+        model, blended.ids, blended.positions, rows, lambda number: layers[number]
+    )
+    seconds = blended.seconds + time.monotonic() - started
+    return replace(blended, cache=_cache(model, new), recomputed=rows, seconds=seconds)
+
+
+# `blend` has an argument of the function's name.
+_recomputed = recompute
+
+
+def blend(
+    model: Any,
+    pieces: Sequence[PieceLike],
+    client: Any,
+    *,
+    recompute: float = 0.15,
+    selection: str = "deviation",
+    **options: Any,
+) -> Blend:
+    """`compose`, then `recompute`: see there for `options` and errors."""
+    composed = compose(model, pieces, client, recompute=recompute, **options)
+    return _recomputed(model, composed, selection=selection)
+
+
+def _deviating(
+    model: Any, blended: Blend, layers: _assemble.Layers, later: list[int], count: int
+) -> tuple[list[int], _assemble.Layers]:
+    """The rows to compute anew, and the layers with what came of finding out."""
+    if len(layers) <= DEVIATION_LAYER:
+        return later[:count], layers
+    probed = _recompute.run_rows(
+        model, blended.ids, blended.positions, later, lambda number: layers[number],
+        last_layer=DEVIATION_LAYER,
+    )
+    scores = _recompute.deviations(probed[DEVIATION_LAYER], layers[DEVIATION_LAYER])
+    chosen: list[int] = []
+    starts = [placement.first_row for placement in blended.plan.placements[1:]]
+    for offset in range(FIRST_TOKENS):
+        for start, placement in zip(starts, blended.plan.placements[1:], strict=True):
+            if offset < placement.row_count and len(chosen) < count:
+                chosen.append(start + offset)
+    rest = sorted(set(later).difference(chosen), key=lambda row: (-float(scores[row]), row))
+    rows = sorted([*chosen, *rest[: count - len(chosen)]])
+    # The probe's KV is what the whole prompt would have given there: it is kept.
+    return rows, {**layers, **probed}
+
+
+def _later_rows(made: BlendPlan) -> list[int]:
+    """All rows but those of the first document, which is exact as it is."""
+    return list(range(made.placements[0].row_count, made.row_count))
+
+
+def _piece(value: PieceLike) -> BlendPiece:
+    if isinstance(value, BlendPiece):
+        return value
+    if isinstance(value, str):
+        return BlendPiece(value)
+    return BlendPiece(*value)
+
+
+def _check_allowed(name: str, without: Sequence[str]) -> None:
+    for rule in without:
+        if name == rule or (rule.endswith("*") and name.startswith(rule[:-1])):
+            raise FieldError("forbidden", name, f"none that {rule!r} names")
+
+
+def _permille(share: float, field_name: str = "recomputePermille") -> int:
+    if not 0 <= share <= 1:
+        raise FieldError(field_name, share, "0 to 1")
+    return round(share * 1000)
+
+
+def _blendable(model: Any) -> Plane:
+    """The model's plane; raises UnsupportedModel where its keys cannot be moved."""
+    plane = _documents.the_plane(model)
+    ropes = [facts.rope for facts in plane.layers if facts.rope is not None]
+    if not ropes:
+        raise UnsupportedModel("no layer has rotary facts: its keys cannot be moved")
+    for rope in ropes:
+        try:
+            movable(rope)
+        except FieldError as error:
+            raise UnsupportedModel(str(error)) from error
+    _recompute.check_attention(model)
+    return plane
+
+
+def _check_span(plane: Plane, start: int, end: int) -> None:
+    """Raises UnsupportedModel where sliding layers would not see all of `start ..< end`."""
+    if plane.window and end - start >= plane.window:
+        raise UnsupportedModel(
+            f"sliding windows of {plane.window} tokens do not hold {end - start} positions and "
+            "a question: rows that left a window cannot be blended"
+        )
+
+
+def _row_ids(documents: Sequence[KnownDocument], made: BlendPlan) -> list[int]:
+    return [
+        document.ids[token]
+        for document, placement in zip(documents, made.placements, strict=True)
+        for start, end in placement.kept
+        for token in range(start, end)
+    ]
+
+
+def _layers(cache: DynamicCache) -> _assemble.Layers:
+    layers: list[Any] = list(cache.layers)
+    return {number: (layer.keys, layer.values) for number, layer in enumerate(layers)}
+
+
+def _cache(model: Any, layers: _assemble.Layers) -> DynamicCache:
+    """An ordinary cache of the model with these rows in every layer."""
+    cache = _measure.new_cache(model.config)
+    for number, (keys, values) in layers.items():
+        layer: Any = cache.layers[number]
+        layer.lazy_initialization(keys, values)
+        layer.keys, layer.values = keys, values
+        if isinstance(layer, DynamicSlidingWindowLayer):
+            layer.cumulative_length = keys.shape[2]
+    return cache

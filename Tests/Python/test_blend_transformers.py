@@ -1,0 +1,305 @@
+"""Blends of tiny models' documents through a real daemon."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from blend_samples import CHUNK, difference, full_prefill, learn_all, loud_model, texts
+from tiny_caches import assert_same_state
+from tiny_models import MODELS, logits, ordinary_cache, prompt
+
+import kdn
+from kdn.blending.errors import DocumentUnavailable
+from kdn.engines import _documents
+from kdn.engines import transformers_blend as blending
+from kdn.engines.transformers import UnsupportedModel, prefill
+from kdn.errors import FieldError, ServerError, Status
+
+SEVERAL_PLANES = ("gemma3", "cohere2, interleaved")
+SLIDING = "mistral, all layers sliding"
+BLENDABLE = [name for name in MODELS if name not in SEVERAL_PLANES]
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    torch.set_num_threads(1)
+
+
+@pytest.fixture
+def client(kdnd):
+    with kdn.Client(kdnd.tcp) as client:
+        client.purge(namespace=True)
+        for listing in client.list_documents():
+            client.retire_document(listing.name)
+        yield client
+
+
+def limit_of(name: str) -> int:
+    return 30 if name == SLIDING else 4096
+
+
+@pytest.mark.parametrize("name", BLENDABLE)
+def test_a_blend_of_one_document_is_its_own_cache(client, name):
+    model = loud_model(name, torch.bfloat16)
+    ids = learn_all(model, client, limit_of(name))["a"]
+    found = blending.blend(model, ["a"], client)
+    assert_same_state(found.cache, ordinary_cache(model, ids))
+    assert (found.ids, found.positions) == (ids, list(range(len(ids))))
+    assert found.recomputed == []
+
+
+@pytest.mark.parametrize("name", BLENDABLE)
+@pytest.mark.parametrize("selection", ["first", "deviation"])
+def test_a_blend_computed_anew_in_full_is_the_full_prefill(client, name, selection):
+    model = loud_model(name)
+    documents = learn_all(model, client, limit_of(name))
+    whole = [token for ids in documents.values() for token in ids]
+    expected = full_prefill(model, whole)
+    options = {"drop_first": False, "selection": selection}
+    found = blending.blend(model, list(documents), client, recompute=1.0, **options)
+    assert found.positions == list(range(len(whole)))
+    assert difference(found.cache, expected) < 2e-5
+    untouched = blending.blend(model, list(documents), client, recompute=0.0, **options)
+    assert difference(untouched.cache, expected) > 0.02
+    question = prompt(7, seed=9)
+    assert torch.allclose(
+        logits(model, question, found.cache), logits(model, question, expected), atol=2e-3
+    )
+
+
+@pytest.mark.parametrize("attention", ["eager", "sdpa"])
+def test_positions_have_holes_and_rows_see_what_stands_before_them(client, attention):
+    model = loud_model("llama")
+    model.set_attn_implementation(attention)
+    documents = learn_all(model, client)
+    a, b, c = documents.values()
+    pieces = ["a", blending.BlendPiece("b", slot=120), ("c", 0, 64)]
+    found = blending.blend(model, pieces, client, recompute=1.0)
+    spots = [*range(150), *range(151, 250), *range(271, 310)]
+    assert (found.positions, found.end_position) == (spots, 334)
+    assert found.ids == [*a, *b[1:], *c[1:]]
+    assert found.recomputed == list(range(150, 288))
+    # What the model itself makes of these tokens at these positions.
+    expected = blending._measure.new_cache(model.config)
+    with torch.inference_mode():
+        model(
+            input_ids=torch.tensor([found.ids]),
+            position_ids=torch.tensor([spots]),
+            past_key_values=expected,
+        )
+    assert difference(found.cache, expected) < 2e-5
+    assert found.positions_for(3).tolist() == [[334, 335, 336]]
+    logits(model, prompt(5), found.cache)
+    assert found.positions_for(2).tolist() == [[339, 340]]
+
+
+def test_rows_that_are_not_chosen_stay_as_they_were_delivered(client):
+    model = loud_model("llama")
+    learn_all(model, client)
+    composed = blending.compose(model, ["a", "b", "c"], client, recompute=0.1)
+    found = blending.recompute(model, composed)
+    assert len(found.recomputed) == 29 == composed.plan.recompute_tokens
+    assert found.recomputed == [*range(150, 165), *range(249, 263)]
+    kept = sorted(set(range(288)).difference(found.recomputed))
+    for new, old in zip(found.cache.layers, composed.cache.layers, strict=True):
+        assert torch.equal(new.keys[:, :, kept], old.keys[:, :, kept])
+        assert torch.equal(new.values[:, :, kept], old.values[:, :, kept])
+    last = found.cache.layers[-1].values, composed.cache.layers[-1].values
+    rows = found.recomputed
+    assert all(not torch.equal(last[0][:, :, row], last[1][:, :, row]) for row in rows)
+
+
+def test_deviation_chooses_the_rows_that_a_full_prefill_would_change_most(client):
+    model = loud_model("llama")
+    documents = learn_all(model, client)
+    composed = blending.compose(model, list(documents), client, drop_first=False)
+    found = blending.recompute(model, composed, selection="deviation", budget=0.2)
+    whole = [token for ids in documents.values() for token in ids]
+    expected = full_prefill(model, whole)
+    layer, old = expected.layers[1], composed.cache.layers[1]
+    change = sum(
+        (new - was).square().sum(dim=(0, 1, 3)) / was.square().sum(dim=(0, 1, 3)).mean()
+        for new, was in ((layer.keys, old.keys), (layer.values, old.values))
+    )
+    first = [150, 151, 152, 153, 250, 251, 252, 253]
+    ranked = [row for row in change.argsort(descending=True).tolist() if row not in first]
+    assert found.recomputed == sorted([*first, *ranked[: 58 - 8]])
+    # The layer that the choice was made at is exact for all rows.
+    assert torch.allclose(found.cache.layers[1].keys, layer.keys, atol=1e-5)
+    chosen_first = blending.blend(
+        model, list(documents), client, recompute=0.2, selection="first", drop_first=False
+    )
+    assert difference(found.cache, expected) < difference(chosen_first.cache, expected)
+
+
+def test_the_same_document_may_stand_twice(client):
+    model = loud_model("llama")
+    ids = learn_all(model, client)["c"]
+    found = blending.blend(model, ["c", "c"], client, drop_first=False, recompute=1.0)
+    assert difference(found.cache, full_prefill(model, ids + ids)) < 2e-5
+
+
+def test_a_first_position_moves_everything(client):
+    model = loud_model("llama")
+    learn_all(model, client)
+    found = blending.compose(model, ["a", "b"], client, first_position=50)
+    assert (found.positions[0], found.positions[150], found.end_position) == (50, 201, 300)
+
+
+def test_a_text_that_is_learnt_again_is_what_the_name_stands_for(client):
+    model = loud_model("llama")
+    learn_all(model, client)
+    first = blending.compose(model, ["b"], client)
+    other = prompt(90, seed=77)
+    again = blending.learn_document(model, other, "b", client, chunk_tokens=CHUNK)
+    assert again.epoch > first.epochs[0]
+    assert blending.compose(model, ["b"], client).ids == other
+    with pytest.raises(FieldError) as caught:
+        blending.compose(model, [("b", first.epochs[0])], client)
+    assert (caught.value.field, caught.value.value) == ("epoch", first.epochs[0])
+
+
+def test_what_is_forgotten_cannot_be_had_and_shared_chunks_stay(client):
+    model = loud_model("llama")
+    ids = texts()["a"]
+    blending.learn_document(model, ids, "whole", client, chunk_tokens=CHUNK)
+    blending.learn_document(model, ids[:100], "start", client, chunk_tokens=CHUNK)
+    assert blending.forget_document("whole", client) == 2
+    with pytest.raises(ServerError) as caught:
+        blending.compose(model, ["whole"], client)
+    assert caught.value.status is Status.NOT_FOUND
+    assert blending.compose(model, ["start"], client).ids == ids[:100]
+    plane = _documents.the_plane(model)
+    document = client.resolve_document("start").document
+    assert client.exists([plane.key(chunk) for chunk in document.hashes]) == [True] * 2
+    assert blending.forget_document("start", client) == 2
+    assert client.exists([plane.key(chunk) for chunk in document.hashes]) == [False] * 2
+    assert client.exists([_documents.tokens_key(document)]) == [False]
+    with pytest.raises(ServerError):
+        blending.forget_document("start", client)
+
+
+def test_a_missing_chunk_names_the_document_and_the_cause(client):
+    model = loud_model("llama")
+    learn_all(model, client)
+    plane = _documents.the_plane(model)
+    document = client.resolve_document("b").document
+    client.purge(keys=[plane.key(document.hashes[1])])
+    with pytest.raises(DocumentUnavailable) as caught:
+        blending.blend(model, ["a", "b", "c"], client)
+    assert (caught.value.document, caught.value.what) == ("b", "chunk 1 of 2")
+    client.purge(keys=[_documents.tokens_key(document)])
+    with pytest.raises(DocumentUnavailable) as caught:
+        blending.blend(model, ["b"], client)
+    assert caught.value.what == "its tokens"
+
+
+def test_another_models_document_is_refused_though_its_shape_is_the_same(client):
+    model = loud_model("llama")
+    learn_all(model, client)
+    other = loud_model("llama")
+    with torch.no_grad():
+        other.model.layers[0].mlp.up_proj.weight.add_(0.01)
+    with pytest.raises(FieldError) as caught:
+        blending.blend(other, ["a"], client)
+    assert (caught.value.field, caught.value.value) == ("model", "a")
+    with pytest.raises(FieldError) as caught:
+        blending.blend(model, ["a"], client, salt=b"other")
+    assert caught.value.field == "model"
+    with pytest.raises(FieldError) as caught:
+        blending.blend(loud_model("qwen3"), ["a"], client)
+    assert caught.value.field == "layout"
+
+
+@pytest.mark.parametrize(
+    ("pieces", "options", "field"),
+    [
+        (["a", "b"], {"without": ["b"]}, "forbidden"),
+        (["a", "b"], {"without": ["x", "b*"]}, "forbidden"),
+        (["a"], {"recompute": 1.1}, "recomputePermille"),
+        (["a"], {"recompute": -0.1}, "recomputePermille"),
+        (["a"], {"selection": "random"}, "selection"),
+        ([], {}, "count"),
+        (["a"] * 65, {}, "count"),
+        (["a", ("b", 0, 99)], {}, "slot"),
+        (["a"], {"first_position": 2**31 - 149}, "position"),
+    ],
+)
+def test_a_blend_that_cannot_be_names_the_field(client, pieces, options, field):
+    model = loud_model("llama")
+    learn_all(model, client)
+    with pytest.raises(FieldError) as caught:
+        blending.blend(model, pieces, client, **options)
+    assert caught.value.field == field
+
+
+def test_a_cache_that_has_grown_is_not_computed_anew(client):
+    model = loud_model("llama")
+    learn_all(model, client)
+    composed = blending.compose(model, ["a", "b"], client, recompute=0.1)
+    logits(model, prompt(3), composed.cache)
+    with pytest.raises(FieldError) as caught:
+        blending.recompute(model, composed)
+    assert caught.value.field == "cache"
+
+
+@pytest.mark.parametrize("name", SEVERAL_PLANES)
+def test_models_with_several_kinds_of_layers_are_refused_with_the_reason(client, name):
+    with pytest.raises(UnsupportedModel, match="2 kinds of objects"):
+        blending.learn_document(loud_model(name), prompt(20), "a", client)
+    assert client.list_documents() == []
+
+
+def test_a_blend_that_a_sliding_window_does_not_hold_is_refused(client):
+    model = loud_model(SLIDING)
+    learn_all(model, client, 40)
+    with pytest.raises(UnsupportedModel, match="sliding windows of 96 tokens"):
+        blending.blend(model, ["a", "b", "c"], client)
+    with pytest.raises(UnsupportedModel, match="do not hold 96 positions"):
+        blending.learn_document(model, prompt(96), "long", client)
+
+
+@pytest.mark.parametrize("name", ["llama, dynamic", "phi3, longrope"])
+def test_a_blend_behind_the_original_context_is_refused(client, name):
+    model = loud_model(name)
+    learn_all(model, client)
+    limit = 4096 if "dynamic" in name else 2048
+    blending.compose(model, ["a", "b"], client, first_position=limit - 250)
+    with pytest.raises(FieldError) as caught:
+        blending.compose(model, ["a", "b"], client, first_position=limit - 249)
+    assert caught.value.field == "position"
+
+
+def test_attention_that_takes_no_mask_is_refused(client):
+    model = loud_model("llama")
+    learn_all(model, client)
+    model.config._attn_implementation = "flash_attention_2"
+    with pytest.raises(UnsupportedModel, match="takes no mask"):
+        blending.blend(model, ["a", "b"], client)
+
+
+def test_a_forward_pass_that_fails_leaves_the_blend_as_it_was(client):
+    model = loud_model("llama")
+    learn_all(model, client)
+    composed = blending.compose(model, ["a", "b"], client, recompute=0.5)
+    before = [(layer.keys.clone(), layer.values.clone()) for layer in composed.cache.layers]
+
+    def broken(*_: object) -> None:
+        raise RuntimeError("device lost")
+
+    hook = model.model.layers[2].register_forward_pre_hook(broken)
+    with pytest.raises(RuntimeError, match="device lost"):
+        blending.recompute(model, composed)
+    hook.remove()
+    for layer, (keys, values) in zip(composed.cache.layers, before, strict=True):
+        assert torch.equal(layer.keys, keys) and torch.equal(layer.values, values)
+    assert len(blending.recompute(model, composed).recomputed) == 99
+
+
+def test_documents_share_the_prompts_cache_of_nobody(client):
+    """A prompt that begins with the same tokens has other keys: its chain has another root."""
+    model = loud_model("llama")
+    ids = learn_all(model, client)["a"]
+    found = kdn.retrieve(model, ids, client=client, chunk_tokens=CHUNK)
+    assert found.tokens == 0
+    assert prefill(model, ids).get_seq_length() == len(ids)
