@@ -10,6 +10,7 @@ from tiny_models import MODELS, logits, ordinary_cache, prompt
 
 import kdn
 from kdn.blending.errors import DocumentUnavailable
+from kdn.blending.template import Slot, Template, Text
 from kdn.engines import _documents
 from kdn.engines import transformers_blend as blending
 from kdn.engines.transformers import UnsupportedModel, prefill
@@ -130,6 +131,23 @@ def test_deviation_chooses_the_rows_that_a_full_prefill_would_change_most(client
         model, list(documents), client, recompute=0.2, selection="first", drop_first=False
     )
     assert difference(found.cache, expected) < difference(chosen_first.cache, expected)
+
+
+def test_what_fills_a_templates_slot_moves_nothing_behind_it(client):
+    model = loud_model("llama")
+    learn_all(model, client)
+    template = Template((Text("a"), Slot("letter", 120), Text("c"), Slot("note", 60, True)))
+    long = blending.compose(model, template.fill({"letter": "b"}), client)
+    short = blending.compose(model, template.fill({"letter": "c", "note": "c"}), client)
+    assert long.plan.placements[2].first_position == 270
+    assert [one.first_position for one in short.plan.placements] == [0, 150, 270, 310]
+    assert (long.end_position, short.end_position) == (310, 370)
+    rows = slice(249, 288), slice(189, 228)
+    for one, other in zip(long.cache.layers, short.cache.layers, strict=True):
+        assert torch.equal(one.keys[:, :, rows[0]], other.keys[:, :, rows[1]])
+    with pytest.raises(FieldError) as caught:
+        blending.compose(model, template.fill({"letter": "a"}), client)
+    assert caught.value.field == "slot"
 
 
 def test_the_same_document_may_stand_twice(client):

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Union
 import torch
 from transformers.cache_utils import DynamicSlidingWindowLayer
 
+from kdn.blending.pieces import BlendPiece
 from kdn.blending.plan import BlendPlan, Piece, plan
 from kdn.blending.rotation import movable, position_limit
 from kdn.engines import _assemble, _documents, _measure, _recompute
@@ -50,15 +51,6 @@ SELECTIONS = ("first", "deviation")
 FIRST_TOKENS = 4
 # The layer at whose input the documents have met: KV of layer 0 depends on the token alone.
 DEVIATION_LAYER = 1
-
-
-@dataclass(frozen=True)
-class BlendPiece:
-    """A document by name; `epoch` 0 is any, `slot` positions are reserved (0: its length)."""
-
-    name: str
-    epoch: int = 0
-    slot: int = 0
 
 
 @dataclass(frozen=True)
