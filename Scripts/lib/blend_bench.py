@@ -103,7 +103,10 @@ class Bench:
         made = blending.blend(
             self.model, names, self.client, recompute=share, selection=selection, **options
         )
-        return made.cache, made.end_position, self.judge.costs.blend(made, selection)
+        depth = 0
+        if selection == "deviation":
+            depth = options.get("deviation_layer") or blending.deviation_layer_of(self.model)
+        return made.cache, made.end_position, self.judge.costs.blend(made, depth)
 
     def _concatenate(self, names: list[str]) -> Made:
         alone = [blending.compose(self.model, [name], self.client) for name in names]

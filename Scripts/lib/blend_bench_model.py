@@ -165,12 +165,15 @@ class Costs:
         """All layers for a whole prompt."""
         return self.layers * self.layer(range(tokens))
 
-    def blend(self, blended: blending.Blend, selection: str) -> float:
-        """What was computed anew, and with "deviation" what it took to choose."""
+    def blend(self, blended: blending.Blend, depth: int) -> float:
+        """What was computed anew, and what it took to choose by the keys of layer `depth`.
+
+        0: the plan had chosen.
+        """
         flops = self.layers * self.layer(blended.recomputed)
-        if selection == "deviation" and blended.recomputed:
+        if depth and blended.recomputed:
             later = range(blended.plan.placements[0].row_count, blended.row_count)
-            flops += self.layer(later) + len(later) * self._kv
+            flops += depth * self.layer(later) + len(later) * self._kv
         return flops
 
 

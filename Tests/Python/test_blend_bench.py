@@ -77,7 +77,8 @@ def test_what_a_blend_costs_is_its_rows_and_its_choice():
     blended = SimpleNamespace(
         recomputed=[10, 11], row_count=20, plan=SimpleNamespace(placements=placements)
     )
-    first = costs.blend(blended, "first")
+    first = costs.blend(blended, 0)
     assert first == 4 * costs.layer([10, 11])
     kv = 10 * 2 * 2 * 64 * 32
-    assert costs.blend(blended, "deviation") == first + costs.layer(range(10, 20)) + kv
+    assert costs.blend(blended, 1) == first + costs.layer(range(10, 20)) + kv
+    assert costs.blend(blended, 3) == first + 3 * costs.layer(range(10, 20)) + kv

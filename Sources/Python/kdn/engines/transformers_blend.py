@@ -49,8 +49,8 @@ TIMEOUT_SECONDS = 30.0
 SELECTIONS = ("first", "deviation")
 # Beside the deviating rows: the first of each later document, which carry the most attention.
 FIRST_TOKENS = 4
-# The layer at whose input the documents have met: KV of layer 0 depends on the token alone.
-DEVIATION_LAYER = 1
+# Keys deviate as they will further up from a tenth of the depth on; those of layer 0 never do.
+DEVIATION_DEPTH = 10
 
 
 @dataclass(frozen=True)
@@ -203,21 +203,32 @@ def compose(
 
 
 def recompute(
-    model: Any, blended: Blend, *, selection: str = "first", budget: float | None = None
+    model: Any,
+    blended: Blend,
+    *,
+    selection: str = "first",
+    budget: float | None = None,
+    deviation_layer: int | None = None,
 ) -> Blend:
     """The blend with some rows computed anew, each against all rows at or before its position.
 
-    "first" takes the plan's rows. "deviation" runs the later documents through the first layers
-    and takes the rows whose KV then differs most from what was delivered, beside the first
-    4 of each document; as many rows as the plan has, or `budget` (0 to 1) of all rows. The given
-    blend is not changed, and must hold nothing behind the documents yet. Raises FieldError
-    naming `selection`, `cache` or `budget`, and UnsupportedModel.
+    "first" takes the plan's rows. "deviation" runs the later documents through the first layers,
+    up to the keys of `deviation_layer` (default: a tenth of the model's depth, at least 1), and
+    takes the rows whose keys then differ most from what was delivered, beside the first 4 of each
+    document; as many rows as the plan has, or `budget` (0 to 1) of all rows. The KV of those
+    layers is kept for all rows. The given blend is not changed, and must hold nothing behind the
+    documents yet. Raises FieldError naming `selection`, `cache`, `budget` or `deviationLayer`, and
+    UnsupportedModel.
     """
     started = time.monotonic()
     if selection not in SELECTIONS:
         raise FieldError("selection", selection, f"one of {', '.join(SELECTIONS)}")
-    if selection == "first" and budget is not None:
-        raise FieldError("budget", budget, "given only with selection 'deviation'")
+    for name, value in (("budget", budget), ("deviationLayer", deviation_layer)):
+        if selection == "first" and value is not None:
+            raise FieldError(name, value, "given only with selection 'deviation'")
+    depth = deviation_layer_of(model) if deviation_layer is None else deviation_layer
+    if not 0 <= depth < len(blended.cache.layers):
+        raise FieldError("deviationLayer", depth, f"below {len(blended.cache.layers)}")
     if blended.cache.get_seq_length() != blended.row_count:
         raise FieldError("cache", blended.cache.get_seq_length(), f"{blended.row_count} rows")
     count = blended.plan.recompute_tokens
@@ -230,7 +241,7 @@ def recompute(
     layers = _layers(blended.cache)
     rows = blended.plan.recompute_rows
     if selection == "deviation" and count < len(later):
-        rows, layers = _deviating(model, blended, layers, later, count)
+        rows, layers = _deviating(model, blended, layers, later, count, depth)
     elif selection == "deviation":
         rows = later
     new = _recompute.run_rows(
@@ -251,24 +262,34 @@ def blend(
     *,
     recompute: float = 0.15,
     selection: str = "deviation",
+    deviation_layer: int | None = None,
     **options: Any,
 ) -> Blend:
     """`compose`, then `recompute`: see there for `options` and errors."""
     composed = compose(model, pieces, client, recompute=recompute, **options)
-    return _recomputed(model, composed, selection=selection)
+    return _recomputed(model, composed, selection=selection, deviation_layer=deviation_layer)
+
+
+def deviation_layer_of(model: Any) -> int:
+    """The layer at whose keys "deviation" looks unless it is told another."""
+    layers = int(model.config.num_hidden_layers)
+    return min(max(1, layers // DEVIATION_DEPTH), layers - 1)
 
 
 def _deviating(
-    model: Any, blended: Blend, layers: _assemble.Layers, later: list[int], count: int
+    model: Any,
+    blended: Blend,
+    layers: _assemble.Layers,
+    later: list[int],
+    count: int,
+    depth: int,
 ) -> tuple[list[int], _assemble.Layers]:
     """The rows to compute anew, and the layers with what came of finding out."""
-    if len(layers) <= DEVIATION_LAYER:
-        return later[:count], layers
     probed = _recompute.run_rows(
         model, blended.ids, blended.positions, later, lambda number: layers[number],
-        last_layer=DEVIATION_LAYER,
+        last_layer=depth,
     )
-    scores = _recompute.deviations(probed[DEVIATION_LAYER], layers[DEVIATION_LAYER])
+    scores = _recompute.deviations(probed[depth][0], layers[depth][0])
     chosen: list[int] = []
     starts = [placement.first_row for placement in blended.plan.placements[1:]]
     for offset in range(FIRST_TOKENS):
