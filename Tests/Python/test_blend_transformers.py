@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 from blend_samples import CHUNK, difference, full_prefill, learn_all, loud_model, texts
-from tiny_caches import assert_same_state
+from tiny_caches import Wrapped, assert_same_state
 from tiny_models import MODELS, logits, ordinary_cache, prompt
 
 import kdn
@@ -15,6 +15,7 @@ from kdn.engines import _documents
 from kdn.engines import transformers_blend as blending
 from kdn.engines.transformers import UnsupportedModel, prefill
 from kdn.errors import FieldError, ServerError, Status
+from kdn.results import MissCause
 
 SEVERAL_PLANES = ("gemma3", "cohere2, interleaved")
 SLIDING = "mistral, all layers sliding"
@@ -172,6 +173,35 @@ def test_a_text_that_is_learnt_again_is_what_the_name_stands_for(client):
     with pytest.raises(FieldError) as caught:
         blending.compose(model, [("b", first.epochs[0])], client)
     assert (caught.value.field, caught.value.value) == ("epoch", first.epochs[0])
+
+
+def test_what_is_there_is_not_computed_again(client):
+    model = loud_model("llama")
+    ids = learn_all(model, client)["a"]
+    again = blending.learn_document(model, ids, "other name", client, chunk_tokens=CHUNK)
+    assert (again.bytes_sent, again.prefill_seconds) == (0, 0.0)
+    plane = _documents.the_plane(model)
+    document = client.resolve_document("a").document
+    client.purge(keys=[plane.key(document.hashes[2])])
+    again = blending.learn_document(model, ids, "a", client, chunk_tokens=CHUNK)
+    assert again.bytes_sent == plane.chunk_bytes(150 - 2 * CHUNK) + 4 * 150
+    found = blending.blend(model, ["other name"], client)
+    assert difference(found.cache, ordinary_cache(model, ids)) == 0
+
+
+def test_bytes_that_are_not_what_was_stored_are_no_blend(client):
+    model = loud_model("llama")
+    learn_all(model, client)
+    tampered = Wrapped(client)
+
+    def spoil(item, result):
+        if not item.key.is_opaque:
+            result.hit, result.cause = False, MissCause.CORRUPT
+
+    tampered.after = spoil
+    with pytest.raises(DocumentUnavailable) as caught:
+        blending.blend(model, ["a", "b"], tampered)
+    assert (caught.value.document, caught.value.cause) == ("a", MissCause.CORRUPT)
 
 
 def test_what_is_forgotten_cannot_be_had_and_shared_chunks_stay(client):

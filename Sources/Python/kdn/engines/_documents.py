@@ -77,6 +77,12 @@ def make_document(
     return Document(name, plane.layout_id, len(ids), chunk_tokens, hashes, metadata)
 
 
+def is_there(client: Any, plane: Plane, document: Document, timeout: float | None) -> bool:
+    """Whether the document's chunks and tokens are all stored."""
+    keys = [tokens_key(document), *(plane.key(chunk) for chunk in document.hashes)]
+    return all(client.exists(keys, timeout=timeout))
+
+
 def store_document(
     client: Any,
     plane: Plane,

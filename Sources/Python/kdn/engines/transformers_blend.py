@@ -117,7 +117,8 @@ def learn_document(
 ) -> LearnedDocument:
     """Computes a document's KV with nothing before it, stores it and publishes its name.
 
-    All tokens are stored, the last chunk may be shorter. The name is published last: on any error
+    Nothing is computed if all of it is there. All tokens are stored, the last chunk may be
+    shorter. The name is published last: on any error
     it stands for what it stood for. Raises UnsupportedModel for a model whose documents cannot be
     blended, FieldError for a bad name or too many tokens, and the client's errors.
     """
@@ -128,11 +129,13 @@ def learn_document(
     document = _documents.make_document(plane, root, ids, name, chunk_tokens, metadata)
     _check_span(plane, 0, len(ids))
     client.register_layout(plane.layout)
-    prefill_started = time.monotonic()
-    cache = prefill(model, ids)
-    prefill_seconds = time.monotonic() - prefill_started
-    cost = int(prefill_seconds * 1e6 * min(chunk_tokens, len(ids)) / len(ids))
-    sent = _documents.store_document(client, plane, cache, document, ids, cost, timeout)
+    sent, prefill_seconds = 0, 0.0
+    if not _documents.is_there(client, plane, document, timeout):
+        prefill_started = time.monotonic()
+        cache = prefill(model, ids)
+        prefill_seconds = time.monotonic() - prefill_started
+        cost = int(prefill_seconds * 1e6 * min(chunk_tokens, len(ids)) / len(ids))
+        sent = _documents.store_document(client, plane, cache, document, ids, cost, timeout)
     epoch = client.publish_document(document, timeout=timeout)
     seconds = time.monotonic() - started
     return LearnedDocument(name, epoch, len(ids), sent, prefill_seconds, seconds)
@@ -260,7 +263,7 @@ def blend(
     pieces: Sequence[PieceLike],
     client: Any,
     *,
-    recompute: float = 0.15,
+    recompute: float = 0.10,
     selection: str = "deviation",
     deviation_layer: int | None = None,
     **options: Any,
