@@ -34,6 +34,7 @@ from daemon_process import running_daemon
 
 import kdn
 from kdn.engines import transformers_blend as blending
+from kdn.engines._selection import deviation_layer_of
 
 MORE = ("secA5", "secD5", "topics/cache", "ref/request-response")
 QUICK_CASES = 2
@@ -105,7 +106,7 @@ class Bench:
         )
         depth = 0
         if selection == "deviation":
-            depth = options.get("deviation_layer") or blending.deviation_layer_of(self.model)
+            depth = options.get("deviation_layer") or deviation_layer_of(self.model)
         return made.cache, made.end_position, self.judge.costs.blend(made, depth)
 
     def _concatenate(self, names: list[str]) -> Made:

@@ -2,17 +2,38 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
+import pytest
 import torch
 from tiny_models import ordinary_cache, prompt, tiny_model
 
+import kdn
 from kdn.engines import transformers_blend as blending
 
 CHUNK = 64
+SEVERAL_PLANES = ("gemma3", "cohere2, interleaved")
+SLIDING = "mistral, all layers sliding"
 LENGTHS = {"a": 150, "b": 100, "c": 40}
 # As they come random weights make attention even and small: a blend without repair would pass.
 LOUDNESS = 6.0
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> None:
+    """Models this small are faster on one."""
+    torch.set_num_threads(1)
+
+
+@pytest.fixture
+def client(kdnd: Any) -> Iterator[Any]:
+    """A client of a daemon that knows no document."""
+    with kdn.Client(kdnd.tcp) as client:
+        client.purge(namespace=True)
+        for listing in client.list_documents():
+            client.retire_document(listing.name)
+        yield client
 
 
 def loud_model(name: str, dtype: torch.dtype = torch.float32) -> Any:

@@ -4,36 +4,29 @@ from __future__ import annotations
 
 import pytest
 import torch
-from blend_samples import CHUNK, difference, full_prefill, learn_all, loud_model, texts
-from tiny_caches import Wrapped, assert_same_state
+from blend_samples import (
+    CHUNK,
+    SEVERAL_PLANES,
+    SLIDING,
+    client,  # noqa: F401 (fixture)
+    difference,
+    full_prefill,
+    learn_all,
+    loud_model,
+    one_thread,  # noqa: F401 (fixture)
+    texts,
+)
+from tiny_caches import assert_same_state
 from tiny_models import MODELS, logits, ordinary_cache, prompt
 
 import kdn
-from kdn.blending.errors import DocumentUnavailable
 from kdn.blending.template import Slot, Template, Text
-from kdn.engines import _documents
+from kdn.engines import _documents, _recompute
 from kdn.engines import transformers_blend as blending
-from kdn.engines.transformers import UnsupportedModel, prefill
+from kdn.engines.transformers import prefill
 from kdn.errors import FieldError, ServerError, Status
-from kdn.results import MissCause
 
-SEVERAL_PLANES = ("gemma3", "cohere2, interleaved")
-SLIDING = "mistral, all layers sliding"
 BLENDABLE = [name for name in MODELS if name not in SEVERAL_PLANES]
-
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    torch.set_num_threads(1)
-
-
-@pytest.fixture
-def client(kdnd):
-    with kdn.Client(kdnd.tcp) as client:
-        client.purge(namespace=True)
-        for listing in client.list_documents():
-            client.retire_document(listing.name)
-        yield client
 
 
 def limit_of(name: str) -> int:
@@ -93,6 +86,31 @@ def test_positions_have_holes_and_rows_see_what_stands_before_them(client, atten
     assert found.positions_for(3).tolist() == [[334, 335, 336]]
     logits(model, prompt(5), found.cache)
     assert found.positions_for(2).tolist() == [[339, 340]]
+
+
+def test_a_layer_is_asked_for_when_the_pass_gets_there_and_not_before(client):
+    model = loud_model("llama")
+    learn_all(model, client)
+    composed = blending.compose(model, ["a", "b"], client, recompute=0.2)
+    events: list[str] = []
+    hooks = [
+        layer.register_forward_hook(lambda *_, number=number: events.append(f"done {number}"))
+        for number, layer in enumerate(model.model.layers)
+    ]
+
+    def delivered(number: int):
+        events.append(f"asked {number}")
+        layer = composed.cache.layers[number]
+        return layer.keys, layer.values
+
+    rows = composed.plan.recompute_rows
+    _recompute.run_rows(model, composed.ids, composed.positions, rows, delivered)
+    assert events == [f"{what} {n}" for n in range(4) for what in ("asked", "done")]
+    events.clear()
+    _recompute.run_rows(model, composed.ids, composed.positions, rows, delivered, last_layer=2)
+    assert events == ["asked 0", "done 0", "asked 1", "done 1", "asked 2"]
+    for hook in hooks:
+        hook.remove()
 
 
 def test_rows_that_are_not_chosen_stay_as_they_were_delivered(client):
@@ -189,21 +207,6 @@ def test_what_is_there_is_not_computed_again(client):
     assert difference(found.cache, ordinary_cache(model, ids)) == 0
 
 
-def test_bytes_that_are_not_what_was_stored_are_no_blend(client):
-    model = loud_model("llama")
-    learn_all(model, client)
-    tampered = Wrapped(client)
-
-    def spoil(item, result):
-        if not item.key.is_opaque:
-            result.hit, result.cause = False, MissCause.CORRUPT
-
-    tampered.after = spoil
-    with pytest.raises(DocumentUnavailable) as caught:
-        blending.blend(model, ["a", "b"], tampered)
-    assert (caught.value.document, caught.value.cause) == ("a", MissCause.CORRUPT)
-
-
 def test_what_is_forgotten_cannot_be_had_and_shared_chunks_stay(client):
     model = loud_model("llama")
     ids = texts()["a"]
@@ -222,126 +225,6 @@ def test_what_is_forgotten_cannot_be_had_and_shared_chunks_stay(client):
     assert client.exists([_documents.tokens_key(document)]) == [False]
     with pytest.raises(ServerError):
         blending.forget_document("start", client)
-
-
-def test_a_missing_chunk_names_the_document_and_the_cause(client):
-    model = loud_model("llama")
-    learn_all(model, client)
-    plane = _documents.the_plane(model)
-    document = client.resolve_document("b").document
-    client.purge(keys=[plane.key(document.hashes[1])])
-    with pytest.raises(DocumentUnavailable) as caught:
-        blending.blend(model, ["a", "b", "c"], client)
-    assert (caught.value.document, caught.value.what) == ("b", "chunk 1 of 2")
-    client.purge(keys=[_documents.tokens_key(document)])
-    with pytest.raises(DocumentUnavailable) as caught:
-        blending.blend(model, ["b"], client)
-    assert caught.value.what == "its tokens"
-
-
-def test_another_models_document_is_refused_though_its_shape_is_the_same(client):
-    model = loud_model("llama")
-    learn_all(model, client)
-    other = loud_model("llama")
-    with torch.no_grad():
-        other.model.layers[0].mlp.up_proj.weight.add_(0.01)
-    with pytest.raises(FieldError) as caught:
-        blending.blend(other, ["a"], client)
-    assert (caught.value.field, caught.value.value) == ("model", "a")
-    with pytest.raises(FieldError) as caught:
-        blending.blend(model, ["a"], client, salt=b"other")
-    assert caught.value.field == "model"
-    with pytest.raises(FieldError) as caught:
-        blending.blend(loud_model("qwen3"), ["a"], client)
-    assert caught.value.field == "layout"
-
-
-@pytest.mark.parametrize(
-    ("pieces", "options", "field"),
-    [
-        (["a", "b"], {"without": ["b"]}, "forbidden"),
-        (["a", "b"], {"without": ["x", "b*"]}, "forbidden"),
-        (["a"], {"recompute": 1.1}, "recomputePermille"),
-        (["a"], {"recompute": -0.1}, "recomputePermille"),
-        (["a"], {"selection": "random"}, "selection"),
-        (["a", "b"], {"deviation_layer": 4}, "deviationLayer"),
-        (["a", "b"], {"deviation_layer": -1}, "deviationLayer"),
-        (["a", "b"], {"deviation_layer": 1, "selection": "first"}, "deviationLayer"),
-        ([], {}, "count"),
-        (["a"] * 65, {}, "count"),
-        (["a", ("b", 0, 99)], {}, "slot"),
-        (["a"], {"first_position": 2**31 - 149}, "position"),
-    ],
-)
-def test_a_blend_that_cannot_be_names_the_field(client, pieces, options, field):
-    model = loud_model("llama")
-    learn_all(model, client)
-    with pytest.raises(FieldError) as caught:
-        blending.blend(model, pieces, client, **options)
-    assert caught.value.field == field
-
-
-def test_a_cache_that_has_grown_is_not_computed_anew(client):
-    model = loud_model("llama")
-    learn_all(model, client)
-    composed = blending.compose(model, ["a", "b"], client, recompute=0.1)
-    logits(model, prompt(3), composed.cache)
-    with pytest.raises(FieldError) as caught:
-        blending.recompute(model, composed)
-    assert caught.value.field == "cache"
-
-
-@pytest.mark.parametrize("name", SEVERAL_PLANES)
-def test_models_with_several_kinds_of_layers_are_refused_with_the_reason(client, name):
-    with pytest.raises(UnsupportedModel, match="2 kinds of objects"):
-        blending.learn_document(loud_model(name), prompt(20), "a", client)
-    assert client.list_documents() == []
-
-
-def test_a_blend_that_a_sliding_window_does_not_hold_is_refused(client):
-    model = loud_model(SLIDING)
-    learn_all(model, client, 40)
-    with pytest.raises(UnsupportedModel, match="sliding windows of 96 tokens"):
-        blending.blend(model, ["a", "b", "c"], client)
-    with pytest.raises(UnsupportedModel, match="do not hold 96 positions"):
-        blending.learn_document(model, prompt(96), "long", client)
-
-
-@pytest.mark.parametrize("name", ["llama, dynamic", "phi3, longrope"])
-def test_a_blend_behind_the_original_context_is_refused(client, name):
-    model = loud_model(name)
-    learn_all(model, client)
-    limit = 4096 if "dynamic" in name else 2048
-    blending.compose(model, ["a", "b"], client, first_position=limit - 250)
-    with pytest.raises(FieldError) as caught:
-        blending.compose(model, ["a", "b"], client, first_position=limit - 249)
-    assert caught.value.field == "position"
-
-
-def test_attention_that_takes_no_mask_is_refused(client):
-    model = loud_model("llama")
-    learn_all(model, client)
-    model.config._attn_implementation = "flash_attention_2"
-    with pytest.raises(UnsupportedModel, match="takes no mask"):
-        blending.blend(model, ["a", "b"], client)
-
-
-def test_a_forward_pass_that_fails_leaves_the_blend_as_it_was(client):
-    model = loud_model("llama")
-    learn_all(model, client)
-    composed = blending.compose(model, ["a", "b"], client, recompute=0.5)
-    before = [(layer.keys.clone(), layer.values.clone()) for layer in composed.cache.layers]
-
-    def broken(*_: object) -> None:
-        raise RuntimeError("device lost")
-
-    hook = model.model.layers[2].register_forward_pre_hook(broken)
-    with pytest.raises(RuntimeError, match="device lost"):
-        blending.recompute(model, composed)
-    hook.remove()
-    for layer, (keys, values) in zip(composed.cache.layers, before, strict=True):
-        assert torch.equal(layer.keys, keys) and torch.equal(layer.values, values)
-    assert len(blending.recompute(model, composed).recomputed) == 99
 
 
 def test_documents_share_the_prompts_cache_of_nobody(client):

@@ -22,7 +22,7 @@ from transformers.cache_utils import DynamicSlidingWindowLayer
 from kdn.blending.pieces import BlendPiece
 from kdn.blending.plan import BlendPlan, Piece, plan
 from kdn.blending.rotation import movable, position_limit
-from kdn.engines import _assemble, _documents, _measure, _recompute
+from kdn.engines import _assemble, _documents, _measure, _recompute, _selection
 from kdn.engines._identity import model_name as identify
 from kdn.engines._rope import UnsupportedModel
 from kdn.engines.transformers import CHUNK_TOKENS, prefill, token_ids
@@ -47,10 +47,6 @@ __all__ = [
 
 TIMEOUT_SECONDS = 30.0
 SELECTIONS = ("first", "deviation")
-# Beside the deviating rows: the first of each later document, which carry the most attention.
-FIRST_TOKENS = 4
-# Keys deviate as they will further up from a tenth of the depth on; those of layer 0 never do.
-DEVIATION_DEPTH = 10
 
 
 @dataclass(frozen=True)
@@ -229,7 +225,7 @@ def recompute(
     for name, value in (("budget", budget), ("deviationLayer", deviation_layer)):
         if selection == "first" and value is not None:
             raise FieldError(name, value, "given only with selection 'deviation'")
-    depth = deviation_layer_of(model) if deviation_layer is None else deviation_layer
+    depth = _selection.deviation_layer_of(model) if deviation_layer is None else deviation_layer
     if not 0 <= depth < len(blended.cache.layers):
         raise FieldError("deviationLayer", depth, f"below {len(blended.cache.layers)}")
     if blended.cache.get_seq_length() != blended.row_count:
@@ -237,14 +233,16 @@ def recompute(
     count = blended.plan.recompute_tokens
     if budget is not None:
         count = -(-_permille(budget, "budget") * blended.row_count // 1000)
-    later = _later_rows(blended.plan)
+    later = _selection.later_rows(blended.plan)
     count = min(count, len(later))
     if not count:
         return replace(blended, recomputed=[])
     layers = _layers(blended.cache)
     rows = blended.plan.recompute_rows
     if selection == "deviation" and count < len(later):
-        rows, layers = _deviating(model, blended, layers, later, count, depth)
+        rows, layers = _selection.deviating(
+            model, blended.plan, blended.ids, blended.positions, layers, count, depth
+        )
     elif selection == "deviation":
         rows = later
     new = _recompute.run_rows(
@@ -271,43 +269,6 @@ def blend(
     """`compose`, then `recompute`: see there for `options` and errors."""
     composed = compose(model, pieces, client, recompute=recompute, **options)
     return _recomputed(model, composed, selection=selection, deviation_layer=deviation_layer)
-
-
-def deviation_layer_of(model: Any) -> int:
-    """The layer at whose keys "deviation" looks unless it is told another."""
-    layers = int(model.config.num_hidden_layers)
-    return min(max(1, layers // DEVIATION_DEPTH), layers - 1)
-
-
-def _deviating(
-    model: Any,
-    blended: Blend,
-    layers: _assemble.Layers,
-    later: list[int],
-    count: int,
-    depth: int,
-) -> tuple[list[int], _assemble.Layers]:
-    """The rows to compute anew, and the layers with what came of finding out."""
-    probed = _recompute.run_rows(
-        model, blended.ids, blended.positions, later, lambda number: layers[number],
-        last_layer=depth,
-    )
-    scores = _recompute.deviations(probed[depth][0], layers[depth][0])
-    chosen: list[int] = []
-    starts = [placement.first_row for placement in blended.plan.placements[1:]]
-    for offset in range(FIRST_TOKENS):
-        for start, placement in zip(starts, blended.plan.placements[1:], strict=True):
-            if offset < placement.row_count and len(chosen) < count:
-                chosen.append(start + offset)
-    rest = sorted(set(later).difference(chosen), key=lambda row: (-float(scores[row]), row))
-    rows = sorted([*chosen, *rest[: count - len(chosen)]])
-    # The probe's KV is what the whole prompt would have given there: it is kept.
-    return rows, {**layers, **probed}
-
-
-def _later_rows(made: BlendPlan) -> list[int]:
-    """All rows but those of the first document, which is exact as it is."""
-    return list(range(made.placements[0].row_count, made.row_count))
 
 
 def _piece(value: PieceLike) -> BlendPiece:
