@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from kdn.blending.pieces import BlendPiece
 from kdn.blending.template import Slot, Template, Text
+from kdn.compose import BlendPiece
 from kdn.errors import FieldError
 
 LETTER = Template((Text("intro"), Slot("body", 100), Text("end"), Slot("note", 20, True)))

@@ -21,7 +21,7 @@ from tiny_models import MODELS, logits, ordinary_cache, prompt
 
 import kdn
 from kdn.blending.template import Slot, Template, Text
-from kdn.engines import _documents, _recompute
+from kdn.engines import _documents, _measure, _recompute
 from kdn.engines import transformers_blend as blending
 from kdn.engines.transformers import prefill
 from kdn.errors import FieldError, ServerError, Status
@@ -75,7 +75,7 @@ def test_positions_have_holes_and_rows_see_what_stands_before_them(client, atten
     assert found.ids == [*a, *b[1:], *c[1:]]
     assert found.recomputed == list(range(150, 288))
     # What the model itself makes of these tokens at these positions.
-    expected = blending._measure.new_cache(model.config)
+    expected = _measure.new_cache(model.config)
     with torch.inference_mode():
         model(
             input_ids=torch.tensor([found.ids]),

@@ -49,35 +49,38 @@ def frequencies(rope: RoPE) -> list[float]:
     return base
 
 
-def turn(keys: Any, rope: RoPE, distance: int) -> Any:
-    """Keys `[…, tokens, dim]`, a torch tensor, moved on by `distance` positions.
+def turn(keys: Any, rope: RoPE | None, distance: int, scale: Any = None) -> Any:
+    """Keys `[…, tokens, dim]`, a torch tensor, moved on by `distance` positions, then scaled.
 
-    float32 arithmetic, two products and their sum, rounded once to the keys' own type. Without a
-    distance the keys are given back bit for bit. Raises FieldError for keys that cannot be moved.
+    float32 arithmetic: two products and their sum, times `scale` (float32, `[tokens]`), rounded
+    once to the keys' own type. Without facts (keys that do not turn, values) or a distance, and
+    without a scale, they are given back bit for bit. Raises FieldError for keys that cannot be
+    moved.
     """
     import torch
 
-    movable(rope)
-    if distance == 0:
+    if rope is not None:
+        movable(rope)
+    turns = rope is not None and distance != 0
+    if not turns and scale is None:
         return keys
-    cosines, sines = (
-        torch.tensor(values, dtype=torch.float64, device=keys.device).to(torch.float32)
-        for values in table(rope, distance)
-    )
-    part = keys[..., : rope.rotary_dims].to(torch.float32)
-    if rope.pairing == "neox":
-        first, second = part.chunk(2, dim=-1)
-    else:
-        first, second = part[..., 0::2], part[..., 1::2]
-    turned = first * cosines - second * sines, first * sines + second * cosines
-    joined = (
-        torch.cat(turned, dim=-1)
-        if rope.pairing == "neox"
-        else torch.stack(turned, dim=-1).flatten(-2)
-    )
-    result = keys.clone()
-    result[..., : rope.rotary_dims] = joined.to(keys.dtype)
-    return result
+    result = keys.to(torch.float32).clone()
+    if rope is not None and turns:
+        cosines, sines = (
+            torch.tensor(values, dtype=torch.float64, device=keys.device).to(torch.float32)
+            for values in table(rope, distance)
+        )
+        part = result[..., : rope.rotary_dims]
+        if rope.pairing == "neox":
+            first, second = part.chunk(2, dim=-1)
+        else:
+            first, second = part[..., 0::2], part[..., 1::2]
+        turned = first * cosines - second * sines, first * sines + second * cosines
+        first.copy_(turned[0])
+        second.copy_(turned[1])
+    if scale is not None:
+        result *= scale.to(keys.device)[:, None]
+    return result.to(keys.dtype)
 
 
 def _llama3(

@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from kdn.blending.pieces import BlendPiece
 from kdn.blending.plan import PIECES_MAX, POSITION_LIMIT
+from kdn.compose import BlendPiece
 from kdn.errors import FieldError
 
 

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from kdn.blending.plan import BlendPlan, Placement
     from kdn.engines._documents import KnownDocument
+    from kdn.engines._edits import Scales
     from kdn.engines._planes import Plane
 
 STEP_BYTES = 64 << 20
@@ -27,11 +28,13 @@ def assemble(
     plane: Plane,
     documents: Sequence[KnownDocument],
     plan: BlendPlan,
+    scales: Scales | None,
     timeout: float | None,
 ) -> Layers:
     """K and V of each layer, `[1, kvHeads, rows, headDim]`, keys turned to their positions.
 
-    Raises DocumentUnavailable naming the document of which a chunk is missing or corrupt.
+    Both are scaled as edits say. Raises DocumentUnavailable naming the document of which a chunk
+    is missing or corrupt.
     """
     layers = {
         facts.number: tuple(
@@ -48,7 +51,9 @@ def assemble(
         size = document.resolved.document.chunk_tokens
         count = max(1, STEP_BYTES // plane.chunk_bytes(size))
         for first in range(0, len(spans), count):
-            _place(client, plane, document, placement, spans, first, count, layers, timeout)
+            _place(
+                client, plane, document, placement, spans, first, count, layers, scales, timeout
+            )
     return layers
 
 
@@ -61,6 +66,7 @@ def _place(
     first: int,
     count: int,
     layers: Any,
+    scales: Scales | None,
     timeout: float | None,
 ) -> None:
     """Fetches some chunks and puts their kept tokens to their rows."""
@@ -84,11 +90,12 @@ def _place(
         target = slice(row, row + len(kept))
         for facts, view in plane.views(buffer, plane.layers, n):
             part = view[0] if len(kept) == n else view[0][:, :, kept - start]
-            keys, values = part[0], part[1]
-            if facts.rope is not None:
-                keys = turn(keys, facts.rope, placement.first_position)
-            layers[facts.number][0][0, :, target] = keys
-            layers[facts.number][1][0, :, target] = values
+            key_scale = None if scales is None else scales.keys[target]
+            value_scale = None if scales is None else scales.values[target]
+            layers[facts.number][0][0, :, target] = turn(
+                part[0], facts.rope, placement.first_position, key_scale
+            )
+            layers[facts.number][1][0, :, target] = turn(part[1], None, 0, value_scale)
 
 
 def _kept(placement: Placement, start: int, end: int) -> tuple[torch.Tensor, int]:

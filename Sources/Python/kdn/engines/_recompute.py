@@ -7,6 +7,7 @@ answers with the whole layer. Each layer is asked for when the pass gets there.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from kdn.engines._assemble import Layers
+    from kdn.engines._edits import Scales
 
     Pair = tuple[torch.Tensor, torch.Tensor]
 
@@ -34,10 +36,15 @@ class _Rows(DynamicLayer):  # type: ignore[misc]
     """What stands in for a cache layer: takes the rows' new KV, answers with all rows."""
 
     def __init__(
-        self, rows: torch.Tensor, delivered: Callable[[], Pair], is_last_wanted: bool
+        self,
+        rows: torch.Tensor,
+        delivered: Callable[[], Pair],
+        is_last_wanted: bool,
+        scales: Scales | None,
     ) -> None:
         super().__init__()
         self._rows = rows
+        self._scales = scales
         self._delivered = delivered
         self._is_last_wanted = is_last_wanted
         self.result: Pair | None = None
@@ -45,12 +52,19 @@ class _Rows(DynamicLayer):  # type: ignore[misc]
     def update(self, keys: torch.Tensor, values: torch.Tensor, *_: Any, **__: Any) -> Pair:
         """Puts the new KV `[1, heads, chosen, dim]` into its rows."""
         old = self._delivered()
+        if self._scales is not None:
+            keys = self._scaled(keys, self._scales.keys)
+            values = self._scaled(values, self._scales.values)
         self.result = old[0].clone(), old[1].clone()
         self.result[0][:, :, self._rows] = keys.to(old[0].dtype)
         self.result[1][:, :, self._rows] = values.to(old[1].dtype)
         if self._is_last_wanted:
             raise _Enough
         return self.result
+
+    def _scaled(self, numbers: torch.Tensor, factors: torch.Tensor) -> torch.Tensor:
+        chosen = factors.to(numbers.device)[self._rows][:, None]
+        return (numbers.float() * chosen).to(numbers.dtype)
 
 
 def check_attention(model: Any) -> None:
@@ -67,12 +81,14 @@ def run_rows(
     rows: Sequence[int],
     delivered: Callable[[int], Pair],
     last_layer: int | None = None,
+    scales: Scales | None = None,
 ) -> Layers:
     """K and V of every layer, `[1, heads, all rows, dim]`, with `rows` computed anew.
 
     `ids` and `positions` are of all rows of the blend; `delivered(layer)` gives a layer as it was,
     and is not changed. With `last_layer` the pass ends once that layer has its new KV, and only
-    layers up to it are given. Raises UnsupportedModel for attention that takes no mask.
+    layers up to it are given. New KV is scaled as edits say. Raises UnsupportedModel for attention
+    that takes no mask.
     """
     check_attention(model)
     device = model.device
@@ -81,7 +97,7 @@ def run_rows(
     tokens = torch.tensor(ids, dtype=torch.long, device=device)
     cache = _measure.new_cache(model.config)
     stands = [
-        _Rows(chosen, lambda number=number: delivered(number), number == last_layer)
+        _Rows(chosen, partial(delivered, number), number == last_layer, scales)
         for number in range(len(cache.layers))
     ]
     cache.layers = stands

@@ -7,10 +7,9 @@ from typing import TYPE_CHECKING, Any
 from kdn.engines import _recompute
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from kdn.blending.plan import BlendPlan
     from kdn.engines._assemble import Layers
+    from kdn.engines.transformers_blend import Blend
 
 # Beside the deviating rows: the first of each later document, which carry the most attention.
 FIRST_TOKENS = 4
@@ -30,25 +29,20 @@ def later_rows(plan: BlendPlan) -> list[int]:
 
 
 def deviating(
-    model: Any,
-    plan: BlendPlan,
-    ids: Sequence[int],
-    positions: Sequence[int],
-    layers: Layers,
-    count: int,
-    depth: int,
+    model: Any, blended: Blend, count: int, depth: int
 ) -> tuple[list[int], Layers]:
-    """`count` rows to compute anew, and the layers with what came of finding out.
+    """`count` rows to compute anew, and what came of finding out: the layers up to `depth`.
 
     All later documents run through the layers up to the keys of `depth`; equal deviations: lower
-    rows. `ids` and `positions` are of all rows.
+    rows.
     """
-    later = later_rows(plan)
+    later = later_rows(blended.plan)
+    delivery = blended.delivery
     probed = _recompute.run_rows(
-        model, ids, positions, later, lambda number: layers[number], last_layer=depth
+        model, blended.ids, blended.positions, later, delivery.layer, depth, blended.scales
     )
-    scores = _recompute.deviations(probed[depth][0], layers[depth][0]).tolist()
-    behind = plan.placements[1:]
+    scores = _recompute.deviations(probed[depth][0], delivery.layer(depth)[0]).tolist()
+    behind = blended.plan.placements[1:]
     chosen = [
         placement.first_row + offset
         for offset in range(FIRST_TOKENS)
@@ -56,6 +50,5 @@ def deviating(
         if offset < placement.row_count
     ][:count]
     rest = sorted(set(later).difference(chosen), key=lambda row: (-scores[row], row))
-    rows = sorted([*chosen, *rest[: count - len(chosen)]])
     # The probe's KV is what the whole prompt would have given there: it is kept.
-    return rows, {**layers, **probed}
+    return sorted([*chosen, *rest[: count - len(chosen)]]), probed

@@ -13,24 +13,24 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Union
 
 import torch
-from transformers.cache_utils import DynamicSlidingWindowLayer
 
-from kdn.blending.pieces import BlendPiece
 from kdn.blending.plan import BlendPlan, Piece, plan
 from kdn.blending.rotation import movable, position_limit
-from kdn.engines import _assemble, _documents, _measure, _recompute, _selection
+from kdn.compose import BlendPiece
+from kdn.engines import _assemble, _documents, _edits, _recompute, _selection
+from kdn.engines._blend import Blend
+from kdn.engines._delivery import Arriving, Delivered
 from kdn.engines._identity import model_name as identify
 from kdn.engines._rope import UnsupportedModel
 from kdn.engines.transformers import CHUNK_TOKENS, prefill, token_ids
-from kdn.errors import FieldError
+from kdn.errors import FieldError, ProtocolError, ServerError
 
 if TYPE_CHECKING:
-    from transformers import DynamicCache
-
+    from kdn.edits import ListedEdit
     from kdn.engines._documents import KnownDocument
     from kdn.engines._planes import Plane
 
@@ -47,6 +47,7 @@ __all__ = [
 
 TIMEOUT_SECONDS = 30.0
 SELECTIONS = ("first", "deviation")
+SOURCES = ("server", "here")
 
 
 @dataclass(frozen=True)
@@ -59,40 +60,6 @@ class LearnedDocument:
     bytes_sent: int
     prefill_seconds: float
     seconds: float
-
-
-@dataclass
-class Blend:
-    """A cache with the KV of several documents; go on at `end_position`.
-
-    `ids` and `positions` are of the cache's rows. `epochs` says what each name stood for.
-    `recomputed` are the rows that were computed anew.
-    """
-
-    cache: DynamicCache
-    plan: BlendPlan
-    ids: list[int]
-    positions: list[int]
-    epochs: tuple[int, ...]
-    bytes: int = 0
-    recomputed: list[int] = field(default_factory=list)
-    seconds: float = 0.0
-
-    @property
-    def end_position(self) -> int:
-        """The position of the first token behind the blend."""
-        return self.plan.end_position
-
-    @property
-    def row_count(self) -> int:
-        """How many tokens the cache holds."""
-        return self.plan.row_count
-
-    def positions_for(self, tokens: int) -> torch.Tensor:
-        """`position_ids` `[1, tokens]` of the tokens behind what the cache holds now."""
-        gone = self.cache.get_seq_length() - self.row_count
-        start = self.end_position + gone
-        return torch.arange(start, start + tokens)[None]
 
 
 PieceLike = Union[str, tuple, BlendPiece]
@@ -154,19 +121,27 @@ def compose(
     without: Sequence[str] = (),
     first_position: int = 0,
     drop_first: bool = True,
+    edits: bool = True,
+    source: str = "server",
     salt: bytes = b"",
     model_name: str | None = None,
     timeout: float = TIMEOUT_SECONDS,
 ) -> Blend:
-    """Fetches documents' KV and moves it to its place; `recompute` is only planned (0 to 1).
+    """Documents' KV, moved to its place; `recompute` is only planned (0 to 1).
 
     `pieces` are names, (name, epoch) or BlendPiece. `without` names documents that must not be
-    used, a trailing `*` stands for any rest. Raises FieldError naming `forbidden`, `count`,
-    `slot`, `position`, `epoch`, `layout`, `model`, `document`, `recomputePermille`; ServerError
-    NOT_FOUND for an unknown name; DocumentUnavailable for a chunk that is gone; UnsupportedModel
-    for a model whose KV cannot be blended.
+    used, a trailing `*` stands for any rest. `edits`: as they were edited. `source` is who puts
+    the KV together: "server", whose layers come one after another, or "here", of chunks, which a
+    server without COMPOSE and sliding windows fall back to.
+
+    Raises FieldError naming `forbidden`, `count`, `slot`, `position`, `epoch`, `layout`, `model`,
+    `document`, `recomputePermille`, `edits` (made meanwhile) or `source`; ServerError NOT_FOUND
+    for an unknown name, FORBIDDEN for one that the namespace's rules deny; DocumentUnavailable for
+    a chunk that is gone; UnsupportedModel for a model whose KV cannot be blended.
     """
     started = time.monotonic()
+    if source not in SOURCES:
+        raise FieldError("source", source, f"one of {', '.join(SOURCES)}")
     wanted = [_piece(one) for one in pieces]
     for one in wanted:
         _check_allowed(one.name, without)
@@ -174,13 +149,16 @@ def compose(
     root = _documents.root_of(model_name or identify(model), salt)
     client.register_layout(plane.layout)
     known: dict[BlendPiece, KnownDocument] = {}
+    changes: dict[str, list[ListedEdit]] = {}
     for one in wanted:
         if one not in known:
             known[one] = _documents.know(client, plane, root, one.name, one.epoch, timeout)
+            changes[one.name] = _edits.listed(client, one.name, timeout) if edits else []
     documents = [known[one] for one in wanted]
+    asked = _Asked(documents, [one.slot for one in wanted], first_position, drop_first, edits)
     made = plan(
         [
-            Piece(len(document.ids), one.slot)
+            Piece(len(document.ids), one.slot, _edits.drops(changes[one.name]))
             for one, document in zip(wanted, documents, strict=True)
         ],
         first_position=first_position,
@@ -189,16 +167,83 @@ def compose(
         position_limit=position_limit([facts.rope for facts in plane.layers if facts.rope]),
     )
     _check_span(plane, first_position, made.end_position)
-    layers = _assemble.assemble(client, plane, documents, made, timeout)
+    scales = _edits.scales(made, [changes[one.name] for one in wanted])
+    delivery: Delivered | None = None
+    # Sliding layers are the engine's affair: the server blends full attention alone.
+    if source == "server" and not plane.window:
+        delivery = _composed(client, plane, asked, made, _permille(recompute), without, timeout)
+    if delivery is None:
+        layers = _assemble.assemble(client, plane, documents, made, scales, timeout)
+        delivery = Delivered(layers)
+    if edits:
+        for name, before in changes.items():
+            _edits.check_unchanged(client, name, before, timeout)
     return Blend(
-        cache=_cache(model, layers),
         plan=made,
         ids=_row_ids(documents, made),
         positions=made.positions,
         epochs=tuple(document.resolved.epoch for document in documents),
-        bytes=sum(plane.chunk_bytes(len(document.ids)) for document in documents),
+        config=model.config,
+        delivery=delivery,
+        scales=scales,
+        bytes=plane.chunk_bytes(made.row_count),
         seconds=time.monotonic() - started,
     )
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """What COMPOSE is asked for beside the budget."""
+
+    documents: Sequence[KnownDocument]
+    slots: Sequence[int]
+    first_position: int
+    drop_first: bool
+    edits: bool
+
+
+def _composed(
+    client: Any,
+    plane: Plane,
+    asked: _Asked,
+    made: BlendPlan,
+    permille: int,
+    without: Sequence[str],
+    timeout: float,
+) -> Arriving | None:
+    """The server's layers, None if it makes no blends.
+
+    Raises ProtocolError if its plan is not the one made here.
+    """
+    pieces = [
+        BlendPiece(document.name, document.resolved.epoch, slot)
+        for document, slot in zip(asked.documents, asked.slots, strict=True)
+    ]
+    try:
+        composed = client.compose(
+            plane.layout_id,
+            pieces,
+            drop_first=asked.drop_first,
+            edits=asked.edits,
+            first_position=asked.first_position,
+            recompute_permille=permille,
+            forbidden=[name for name in without if not name.endswith("*")],
+            timeout=timeout,
+        )
+    except ServerError as error:
+        if error.status in _edits.UNKNOWN:
+            return None
+        raise
+    theirs = [
+        (one.first_position, one.first_row, one.dropped, one.recompute) for one in composed.pieces
+    ]
+    ours = [
+        (one.first_position, one.first_row, one.dropped, one.recompute) for one in made.placements
+    ]
+    if theirs != ours or composed.row_count != made.row_count:
+        raise ProtocolError("plan", theirs, ours)
+    name = ", ".join(document.name for document in asked.documents)
+    return Arriving(client, plane, composed, name, timeout)
 
 
 def recompute(
@@ -226,10 +271,10 @@ def recompute(
         if selection == "first" and value is not None:
             raise FieldError(name, value, "given only with selection 'deviation'")
     depth = _selection.deviation_layer_of(model) if deviation_layer is None else deviation_layer
-    if not 0 <= depth < len(blended.cache.layers):
-        raise FieldError("deviationLayer", depth, f"below {len(blended.cache.layers)}")
-    if blended.cache.get_seq_length() != blended.row_count:
-        raise FieldError("cache", blended.cache.get_seq_length(), f"{blended.row_count} rows")
+    if not 0 <= depth < len(blended.delivery):
+        raise FieldError("deviationLayer", depth, f"below {len(blended.delivery)}")
+    if blended.grown:
+        raise FieldError("cache", blended.row_count + blended.grown, f"{blended.row_count} rows")
     count = blended.plan.recompute_tokens
     if budget is not None:
         count = -(-_permille(budget, "budget") * blended.row_count // 1000)
@@ -237,19 +282,23 @@ def recompute(
     count = min(count, len(later))
     if not count:
         return replace(blended, recomputed=[])
-    layers = _layers(blended.cache)
     rows = blended.plan.recompute_rows
+    probed: _assemble.Layers = {}
     if selection == "deviation" and count < len(later):
-        rows, layers = _selection.deviating(
-            model, blended.plan, blended.ids, blended.positions, layers, count, depth
-        )
+        rows, probed = _selection.deviating(model, blended, count, depth)
     elif selection == "deviation":
         rows = later
+
+    def delivered(number: int) -> tuple[torch.Tensor, torch.Tensor]:
+        return probed[number] if number in probed else blended.delivery.layer(number)
+
     new = _recompute.run_rows(
-        model, blended.ids, blended.positions, rows, lambda number: layers[number]
+        model, blended.ids, blended.positions, rows, delivered, scales=blended.scales
     )
     seconds = blended.seconds + time.monotonic() - started
-    return replace(blended, cache=_cache(model, new), recomputed=rows, seconds=seconds)
+    return replace(
+        blended, delivery=Delivered(new), made=None, recomputed=rows, seconds=seconds
+    )
 
 
 # `blend` has an argument of the function's name.
@@ -322,20 +371,3 @@ def _row_ids(documents: Sequence[KnownDocument], made: BlendPlan) -> list[int]:
         for start, end in placement.kept
         for token in range(start, end)
     ]
-
-
-def _layers(cache: DynamicCache) -> _assemble.Layers:
-    layers: list[Any] = list(cache.layers)
-    return {number: (layer.keys, layer.values) for number, layer in enumerate(layers)}
-
-
-def _cache(model: Any, layers: _assemble.Layers) -> DynamicCache:
-    """An ordinary cache of the model with these rows in every layer."""
-    cache = _measure.new_cache(model.config)
-    for number, (keys, values) in layers.items():
-        layer: Any = cache.layers[number]
-        layer.lazy_initialization(keys, values)
-        layer.keys, layer.values = keys, values
-        if isinstance(layer, DynamicSlidingWindowLayer):
-            layer.cumulative_length = keys.shape[2]
-    return cache
