@@ -16,7 +16,7 @@ from blend_samples import (
     one_thread,  # noqa: F401 (fixture)
     texts,
 )
-from tiny_caches import assert_same_state
+from tiny_caches import Wrapped, assert_same_state
 from tiny_models import MODELS, logits, ordinary_cache, prompt
 
 import kdn
@@ -225,6 +225,26 @@ def test_what_is_forgotten_cannot_be_had_and_shared_chunks_stay(client):
     assert client.exists([_documents.tokens_key(document)]) == [False]
     with pytest.raises(ServerError):
         blending.forget_document("start", client)
+
+
+@pytest.mark.parametrize("status", [Status.NOT_FOUND, Status.FORBIDDEN, Status.BUSY])
+def test_a_name_that_is_not_told_any_more_keeps_nothing_from_being_forgotten(client, status):
+    model = loud_model("llama")
+    learn_all(model, client)
+    wrapped = Wrapped(client)
+
+    def resolve(name: str, timeout: float | None = None):
+        if name == "b":
+            raise ServerError(status)
+        return client.resolve_document(name, timeout=timeout)
+
+    wrapped.resolve_document = resolve
+    if status is Status.BUSY:
+        with pytest.raises(ServerError):
+            blending.forget_document("a", wrapped)
+        assert blending.compose(model, ["a"], client).row_count == 150
+    else:
+        assert blending.forget_document("a", wrapped) == 3
 
 
 def test_documents_share_the_prompts_cache_of_nobody(client):

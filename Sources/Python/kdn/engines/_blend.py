@@ -69,7 +69,8 @@ class Blend:
     def positions_for(self, tokens: int) -> torch.Tensor:
         """`position_ids` `[1, tokens]` of the tokens behind what the cache holds now."""
         start = self.end_position + self.grown
-        return torch.arange(start, start + tokens)[None]
+        device = self.cache.layers[0].keys.device
+        return torch.arange(start, start + tokens, device=device)[None]
 
 
 def _cache(config: Any, layers: Layers) -> DynamicCache:

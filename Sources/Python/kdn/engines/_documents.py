@@ -14,7 +14,7 @@ from kdn.documents import LIST_MAX, Document
 from kdn.engines import _planes, _store
 from kdn.engines._copy import copy
 from kdn.engines._rope import UnsupportedModel
-from kdn.errors import FieldError, KDNError
+from kdn.errors import FieldError, KDNError, ServerError, Status
 from kdn.keys import Key, chunk_hashes, document_root
 from kdn.results import Get, Put
 
@@ -170,13 +170,13 @@ def know(
 
 
 def forget(client: Any, name: str, timeout: float | None) -> int:
-    """Retires a name and purges its chunks but those that another document has; returns those.
+    """Retires a name and purges its chunks but those that another document has; returns how many.
 
     Raises ServerError NOT_FOUND for a name that stands for nothing.
     """
     document = client.resolve_document(name, timeout=timeout).document
-    client.retire_document(name, timeout=timeout)
     shared = _shared_with_others(client, document, timeout)
+    client.retire_document(name, timeout=timeout)
     gone = [chunk for chunk in document.hashes if chunk not in shared]
     if not gone:
         return 0
@@ -190,14 +190,24 @@ def forget(client: Any, name: str, timeout: float | None) -> int:
 def _shared_with_others(
     client: Any, document: Document, timeout: float | None
 ) -> set[bytes]:
-    """Chunks of the document that others of the same layout begin with, too."""
-    wanted, shared, after = set(document.hashes), set(), ""
+    """Chunks of the document that others of the same layout begin with, too.
+
+    What another name stands for may not be told, or not any more: then it keeps nothing back.
+    """
+    wanted, after = set(document.hashes), ""
+    shared: set[bytes] = set()
     while True:
         listed = client.list_documents(after, LIST_MAX, timeout=timeout)
         for listing in listed:
-            if listing.layout_id == document.layout_id:
+            if listing.layout_id != document.layout_id or listing.name == document.name:
+                continue
+            try:
                 other = client.resolve_document(listing.name, timeout=timeout).document
-                shared |= wanted.intersection(other.hashes)
+            except ServerError as error:
+                if error.status not in (Status.NOT_FOUND, Status.FORBIDDEN):
+                    raise
+                continue
+            shared |= wanted.intersection(other.hashes)
         if len(listed) < LIST_MAX:
             return shared
         after = listed[-1].name
