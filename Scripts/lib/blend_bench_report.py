@@ -21,16 +21,15 @@ def table(lines: Sequence[dict[str, Any]]) -> str:
     parts = []
     for setting in SETTINGS:
         chosen = [line for line in lines if line["setting"] == setting]
-        cases = len({line["case"] for line in chosen})
         parts += [
-            f"{setting}, {cases} cases", "",
-            "| Method | KL | perplexity | recall | first token | FLOPs saved |",
-            "|---|---|---|---|---|---|",
+            setting, "",
+            "| Method | cases | KL | perplexity | recall | first token | FLOPs saved |",
+            "|---|---|---|---|---|---|---|",
         ]
         for method in dict.fromkeys(line["method"] for line in chosen):
             mine = summary(chosen, method)
             parts.append(
-                f"| {method} | {mine['kl']:.4f} | {mine['perplexity']:+.1f} % "
+                f"| {method} | {mine['cases']} | {mine['kl']:.4f} | {mine['perplexity']:+.1f} % "
                 f"| {mine['recall']:+.3f} | {mine['seconds']:.2f} s | {mine['saved']:.0f} % |"
             )
         parts.append("")
@@ -40,6 +39,7 @@ def table(lines: Sequence[dict[str, Any]]) -> str:
 def summary(lines: Sequence[dict[str, Any]], method: str) -> dict[str, float]:
     """Of one setting and method: KL and recall change in nats a token, perplexity change in %.
 
+    All are means over the cases that the method was measured on, beside their full prefills.
     `seconds` is the median, `saved` the share of a full prefill's FLOPs in %.
     """
     full = {line["case"]: line for line in lines if line["method"] == "full prefill"}
@@ -49,6 +49,7 @@ def summary(lines: Sequence[dict[str, Any]], method: str) -> dict[str, float]:
         return statistics.mean(line[field] - full[line["case"]][field] for line in mine)
 
     return {
+        "cases": len(mine),
         "kl": statistics.mean(line["kl"] for line in mine),
         "perplexity": 100 * math.expm1(change("continuation")),
         "recall": change("recall"),

@@ -46,7 +46,7 @@ def test_a_summary_is_the_mean_change_from_the_full_prefill():
     assert found["perplexity"] == pytest.approx(10.517, abs=1e-3)
     assert found["recall"] == pytest.approx(0.1)
     assert (found["seconds"], found["saved"]) == (0.25, pytest.approx(90))
-    assert "| 0.0100 | +10.5 % | +0.100 | 0.25 s | 90 % |" in table(lines(0.01))
+    assert "| 2 | 0.0100 | +10.5 % | +0.100 | 0.25 s | 90 % |" in table(lines(0.01))
 
 
 def test_bars_are_missed_by_what_is_above_them_or_no_number():
