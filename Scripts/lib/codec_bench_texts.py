@@ -81,15 +81,20 @@ def fetch(cache: pathlib.Path) -> pathlib.Path:
         _run(["apt-get", "download", DEBIAN[0]], scratch)
         package = _checked(scratch, "anarchism_*.deb", DEBIAN[1])
         _run(["dpkg-deb", "--extract", str(package), str(folder / "anarchism")], scratch)
-        pip = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps"]
-        _run([*pip, "--no-binary", ":all:", "--no-build-isolation", PYPI[0]], scratch)
-        with tarfile.open(_checked(scratch, "*jango-*.tar.gz", PYPI[1])) as archive:
+        with tarfile.open(django_sdist(scratch)) as archive:
             for member in archive.getmembers():
                 if "/docs/" in member.name and member.name.endswith(".txt") and member.isfile():
                     member.name = member.name.split("/docs/", 1)[1]
                     archive.extract(member, folder / "django", filter="data")
     (folder / "done").touch()
     return folder
+
+
+def django_sdist(folder: str) -> pathlib.Path:
+    """Django's sources, fetched into a folder; ValueError for bytes that are not the known."""
+    pip = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps"]
+    _run([*pip, "--no-binary", ":all:", "--no-build-isolation", PYPI[0]], folder)
+    return _checked(folder, "*jango-*.tar.gz", PYPI[1])
 
 
 def _run(command: list[str], folder: str) -> None:
