@@ -36,9 +36,9 @@ from table1_lora import Adapter, Example, train
 import kdn
 from kdn.engines import transformers_blend as blending
 
-PROMPTS = 20
+PROMPTS = 40
 QUICK_PROMPTS = 1
-STEPS = 60
+STEPS = 120
 QUICK_STEPS = 2
 RANK = 8
 KDN = "KDN"
