@@ -30,6 +30,7 @@ struct MetricsFacts: Sendable {
     addCodecs(to: &text)
     if let coding = report.coding { addCoding(coding, to: &text) }
     if let delivery = report.delivery { addDelivery(delivery, to: &text) }
+    if let work = report.work { addWork(work, to: &text) }
     return text.text
   }
 

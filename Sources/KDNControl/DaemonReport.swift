@@ -52,6 +52,8 @@ package struct DaemonReport: Codable, Sendable {
   package var coding: CodingReport?
   /// What GET has sent in which form; nil from a daemon that does not count it.
   package var delivery: DeliveryReport?
+  /// Jobs kept for workers; nil from a daemon that keeps none.
+  package var work: WorkReport?
   /// What came of reading the configuration anew.
   package var reload: ReloadState
   /// How many events there were.
@@ -65,7 +67,7 @@ package struct DaemonReport: Codable, Sendable {
     operations: [OperationReport], connections: ConnectionReport,
     namespaces: [NamespaceReport], codecs: [CodecReport],
     diskCodecs: [CodecReport]? = nil, coding: CodingReport? = nil, delivery: DeliveryReport? = nil,
-    reload: ReloadState, events: EventCounts
+    work: WorkReport? = nil, reload: ReloadState, events: EventCounts
   ) {
     self.version = version
     self.state = state
@@ -85,6 +87,7 @@ package struct DaemonReport: Codable, Sendable {
     self.diskCodecs = diskCodecs
     self.coding = coding
     self.delivery = delivery
+    self.work = work
     self.reload = reload
     self.events = events
   }

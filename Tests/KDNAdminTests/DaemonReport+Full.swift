@@ -67,11 +67,30 @@ extension DaemonReport {
           .init(name: "raw", itemsTotal: 931, sentBytesTotal: 932, rawBytesTotal: 932),
           .init(name: "small", itemsTotal: 933, sentBytesTotal: 934, rawBytesTotal: 935),
         ], adaptedTotal: 936, recomputeTotal: 937, inexactTotal: 938),
+      work: .full,
       reload: ReloadState(
         lastSucceeded: false, lastUnixMilliseconds: 1_700_000_001_000, succeededTotal: 1,
         failedTotal: 2, lastFault: "tcp: cannot change"),
       events: EventCounts(total: events, newest: events))
   }
+}
+
+extension WorkReport {
+  fileprivate static let full: WorkReport = {
+    var full = WorkReport()
+    full.queued = 951
+    full.running = 952
+    full.waitingWorkers = 953
+    full.bytes = 954
+    full.submittedTotal = 955
+    full.doneTotal = 956
+    full.failedTotal = 957
+    full.cancelledTotal = 958
+    full.expiredTotal = 959
+    full.givenBackTotal = 960
+    full.lostTotal = 961
+    return full
+  }()
 }
 
 extension DiskReport {

@@ -280,7 +280,20 @@ enum Golden {
       ],
       "unix_milliseconds": 1800000000000,
       "uptime_seconds": 12.5,
-      "version": "1.2.3"
+      "version": "1.2.3",
+      "work": {
+        "bytes": 204,
+        "cancelled_total": 208,
+        "done_total": 206,
+        "expired_total": 209,
+        "failed_total": 207,
+        "given_back_total": 210,
+        "lost_total": 211,
+        "queued": 201,
+        "running": 202,
+        "submitted_total": 205,
+        "waiting_workers": 203
+      }
     }
     """
 }

@@ -20,10 +20,27 @@ enum Samples {
     delivery: DeliveryReport(
       codecs: [.init(name: "small", itemsTotal: 155, sentBytesTotal: 156, rawBytesTotal: 157)],
       adaptedTotal: 158, recomputeTotal: 159, inexactTotal: 160),
+    work: work,
     reload: ReloadState(
       lastSucceeded: false, lastUnixMilliseconds: 17, succeededTotal: 18, failedTotal: 19,
       lastFault: "ram: too small"),
     events: EventCounts(total: 20, newest: 21))
+
+  static let work: WorkReport = {
+    var work = WorkReport()
+    work.queued = 201
+    work.running = 202
+    work.waitingWorkers = 203
+    work.bytes = 204
+    work.submittedTotal = 205
+    work.doneTotal = 206
+    work.failedTotal = 207
+    work.cancelledTotal = 208
+    work.expiredTotal = 209
+    work.givenBackTotal = 210
+    work.lostTotal = 211
+    return work
+  }()
 
   static let coding = CodingReport(
     encodedTotal: 164, encodedRawBytesTotal: 165, encodedBytesTotal: 166, encodeSecondsTotal: 1.5,

@@ -20,7 +20,7 @@ extension ServerControl {
       codecs: pool.codecs.map { CodecReport($0) },
       diskCodecs: tier == nil ? nil : pool.diskCodecs.map { CodecReport($0) },
       coding: CodingReport(pool.coding, context.profiles.statistics),
-      delivery: context.deliveries.report,
+      delivery: context.deliveries.report, work: context.work.report,
       reload: keeper.reloadState, events: log.counts)
   }
 

@@ -78,7 +78,8 @@ package final class Server: Sendable {
     control = ServerControl(
       context: context, storage: storage, keeper: keeper, loops: loops,
       threshold: surroundings.threshold, events: events, audit: surroundings.audit)
-    sweeper = Sweeper(pool: storage.pool, hasTier: storage.tier != nil)
+    sweeper = Sweeper(
+      pool: storage.pool, work: context.work, hasTier: storage.tier != nil)
     let codecs = try CodecService(context, state)
     let changer = LiveChanger(
       context: context, keeper: keeper, threshold: surroundings.threshold, events: events,

@@ -3,7 +3,7 @@ internal import KDNCore
 internal import KDNPool
 
 /// Lets the pool expire and reclaim in the background, a bounded piece of work at a time, and lets
-/// the disk tier do what is due by the clock.
+/// the queues of work and the disk tier do what is due by the clock.
 // Safe because: a dispatch timer may be started and cancelled from any thread.
 final class Sweeper: @unchecked Sendable {
   private static let pauseMilliseconds = 250
@@ -13,9 +13,10 @@ final class Sweeper: @unchecked Sendable {
   private let queue = DispatchQueue(label: "kdn.sweep", qos: .utility)
   private let tierQueue = DispatchQueue(label: "kdn.tick", qos: .userInitiated)
 
-  init(pool: Pool, hasTier: Bool) {
+  init(pool: Pool, work: WorkQueues, hasTier: Bool) {
     let sweep = Self.timer(every: Self.pauseMilliseconds, on: queue) {
       while pool.sweep(now: SystemClock().now()) {}
+      work.sweep(now: SystemClock().now())
     }
     // Without a tier only what is encoded in RAM is due by the clock.
     let pause = hasTier ? Self.tierPauseMilliseconds : Self.pauseMilliseconds

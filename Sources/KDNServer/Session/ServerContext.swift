@@ -19,6 +19,8 @@ final class ServerContext: Sendable {
   /// What is known of namespaces to clients of Redis.
   let keyspaces: RESPKeyspaces
   let operations = OperationTimes()
+  /// Jobs for workers, of all namespaces.
+  let work: WorkQueues
   /// What GET has sent in which form.
   let deliveries = DeliveryCounters()
   /// What codecs learned, as far as it is in use.
@@ -52,6 +54,7 @@ final class ServerContext: Sendable {
   ) {
     self.pool = storage.pool
     keyspaces = RESPKeyspaces(pool: storage.pool)
+    work = WorkQueues(pool: storage.pool)
     self.settings = settings
     self.tenants = tenants
     self.admission = Admission { [tenants] in tenants.limits(of: $0) }

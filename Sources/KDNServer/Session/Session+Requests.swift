@@ -27,6 +27,7 @@ extension Session {
       case .linkTicket:
         respond(.linkTicket(try ticket(member, now: arrival)), call, now: loop.now())
       case .codecProfile(let request): try profile(request, call, on: loop)
+      case .work(let request): try work(request, call, on: loop)
       case .pin, .unpin:
         respondOnceSettled(try answer(request, member.namespace), call, on: loop)
       default: respond(try answer(request, member.namespace), call, now: loop.now())
@@ -41,7 +42,8 @@ extension Session {
   /// Lets a request through if the tenant may ask so often; what gives something back always may.
   private func checkRate(of request: Request, now: Instant) throws(Refusal) {
     switch request {
-    case .putCommit, .putAbort, .release: member?.gate.chargeRequest(now: now)
+    case .putCommit, .putAbort, .release, .work(.finish), .work(.fail):
+      member?.gate.chargeRequest(now: now)
     // It asks when its transfer is open, so that COMMIT tells what went wrong.
     case .putBegin: break
     default: try takeRequest(now: now)
@@ -101,7 +103,7 @@ extension Session {
       let answer = pool.prefetch(request.keys, in: namespace)
       return .prefetch(PrefetchResponse(present: answer.present, started: answer.started))
     case .document(let request): return .document(try answer(request, namespace))
-    case .compose, .edit, .work:
+    case .compose, .edit:
       throw Refusal(
         .unsupported,
         FieldFault(
@@ -110,7 +112,7 @@ extension Session {
       let json = context.report.json(context, namespace: namespace)
       return .stats(StatsResponse(json: json))
     case .hello, .get, .putBegin, .putData, .putCommit, .putAbort, .purge, .mapSlab, .openWindow,
-      .linkTicket, .codecProfile:
+      .linkTicket, .codecProfile, .work:
       preconditionFailure("\(request.operation) is not answered here")
     }
   }

@@ -50,6 +50,9 @@ final class Session: ServedConnection {
   var transfers: [UInt64: Transfer] = [:]
   var pendingGets: [UInt64: PendingGet] = [:]
   var pendingReplies: [UInt64: PendingReply] = [:]
+  var pendingTakes: [UInt64: PendingTake] = [:]
+  /// It has asked for work, and may have some.
+  var takesWork = false
   /// What of PUTs waits for bytes that are on their way.
   var remote = RemoteTransfers()
   /// Numbers the requests that are answered from other threads.
@@ -168,6 +171,7 @@ final class Session: ServedConnection {
     expireTransfers(now)
     expireGets(now, on: loop)
     expireReplies(now)
+    expireTakes(now)
     expireCommits(now, on: loop)
     share?.expire(now: now)
     if !closesWhenFlushed, !isStillAdmitted(now: now) { goAway(.unauthorised, nil) }
@@ -183,6 +187,7 @@ final class Session: ServedConnection {
     return min(
       pendingGets.values.map(\.deadline).min() ?? .never,
       pendingReplies.values.map(\.deadline).min() ?? .never,
+      pendingTakes.values.map(\.ends).min() ?? .never,
       remote.nextDeadline, share?.nextEnd ?? .never,
       refusal?.due ?? .never, farewellEnds ?? .never)
   }
@@ -191,6 +196,7 @@ final class Session: ServedConnection {
   func drain(on loop: isolated Loop) {
     guard !isClosed, !closesWhenFlushed else { return }
     refusal = nil
+    expireTakes(loop.now(), all: true)
     machine.drain()
     goAway(.draining, nil, closing: false)
     flush(on: loop)
@@ -254,6 +260,7 @@ final class Session: ServedConnection {
     context.counters.countTransfers(-transfers.count)
     pendingGets.removeAll()
     pendingReplies.removeAll()
+    endWork(now: SystemClock().now())
     remote.removeAll()
     endShare()
     transfers.removeAll()

@@ -38,7 +38,8 @@ final class StatisticsReporter: Sendable {
         process: .own(), memory: MemoryReport(arena), pool: PoolReport(statistics),
         namespace: own, connections: context.counters.snapshot, links: context.links.reports,
         sharedMemory: context.sharedMemoryReport.map(\.withoutConnections),
-        disk: tier.map { DiskReport($0.statistics, statistics.writeBehind) }))
+        disk: tier.map { DiskReport($0.statistics, statistics.writeBehind) },
+        work: context.work.report))
   }
 
   /// How long the daemon has run.
@@ -72,6 +73,7 @@ private struct DaemonStatistics: Encodable {
   let links: [LinkReport]
   let sharedMemory: SharedMemoryReport?
   let disk: DiskReport?
+  let work: WorkReport
 }
 
 /// What a tenant among others may know.
