@@ -9,6 +9,7 @@ import pathlib
 import re
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
 from typing import Any
 
 import xxhash
@@ -57,6 +58,23 @@ def model_name(vllm_config: Any, given: str | None = None) -> str:
     if len(name.encode()) > NAME_BYTES_MAX:
         raise UnsupportedModel("the model's id is too long: set kdn_model_name")
     return name
+
+
+def folder_name(path: pathlib.Path, dtype: str) -> str:
+    """The name that an engine finds of a model in a folder which it loads with this dtype.
+
+    Needs no vLLM: for who stores what an engine is to find. Where vLLM changes the config of a
+    model by itself, the engine's name is another one: then give both the same name.
+    """
+    from transformers import AutoConfig
+
+    config = AutoConfig.from_pretrained(path, local_files_only=True)
+    model = SimpleNamespace(
+        model=str(path), hf_config=config, hf_text_config=config.get_text_config(),
+        dtype=f"torch.{dtype}", quantization=None, code_revision=None,
+    )
+    load = SimpleNamespace(load_format="auto")
+    return model_name(SimpleNamespace(model_config=model, load_config=load))
 
 
 def weight_files(path: pathlib.Path) -> list[pathlib.Path]:
