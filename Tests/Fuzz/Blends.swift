@@ -3,8 +3,8 @@ import KDNCore
 
 // Plans and recipes: each token that is kept has one row, positions ascend, what is computed anew
 // is kept and within the budget, and a recipe does to each token what its operations do. Input: u8
-// flags, u16 permille, u16 first position, u8 pieces, for each u16 tokens and u16 slot, then
-// operations as they are encoded, which all belong to the last piece.
+// flags, u16 permille, u16 first position, u8 pieces, for each u16 tokens (11 bits) and u16 slot,
+// then operations as they are encoded, which all belong to the last piece.
 
 private func operations(_ bytes: [UInt8]) -> [EditOperation] {
   var reader = ByteReader(bytes)
@@ -61,7 +61,7 @@ public func fuzz(_ data: UnsafePointer<UInt8>?, _ size: Int) -> CInt {
   let permille = input.number()
   let first = flags & 2 == 0 ? input.number() : input.number() << 16
   var sizes: [(tokens: Int, slot: Int)] = []
-  for _ in 0..<input.byte() % 70 { sizes.append((input.number(), input.number())) }
+  for _ in 0..<input.byte() % 70 { sizes.append((input.number() & 0x7ff, input.number())) }
   let edits = operations(input.rest())
   do {
     let recipe = try EditRecipe(edits, tokenCount: sizes.last?.tokens ?? 0)

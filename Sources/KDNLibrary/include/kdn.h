@@ -128,7 +128,8 @@ const char *kdn_link_address(const kdn_client *client);
 const char *kdn_link_reason(const kdn_client *client);
 
 /* Makes a request that is answered by one frame without payload: LAYOUT, MATCH, EXISTS, RELEASE,
- * TOUCH, PIN, UNPIN, PREFETCH, PURGE, STATS, DOCUMENT, LINK_TICKET; `operation` is its number.
+ * TOUCH, PIN, UNPIN, PREFETCH, PURGE, STATS, DOCUMENT, COMPOSE, EDIT, WORK, LINK_TICKET;
+ * `operation` is its number.
  * For operation 1, HELLO, nothing is sent: the answer is the one the server gave at first.
  *
  * `*reply_length` becomes the length of the answer's body, also with KDN_NO_ROOM. A room as long as
