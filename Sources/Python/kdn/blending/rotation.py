@@ -1,7 +1,7 @@
 """Rotary angles by which a piece's keys turn when it is moved to its place in a blend.
 
 All tokens of a piece move by the same distance, so one cosine and sine per rotated pair is all
-there is. Angles are made in float64 and the keys turned in float32: see Formats.md on accuracy.
+there is. Angles are made in float64 and the keys turned in float32: see Blending.md on accuracy.
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@ from kdn.engines import _recompute
 if TYPE_CHECKING:
     from kdn.blending.plan import BlendPlan
     from kdn.engines._assemble import Layers
-    from kdn.engines.transformers_blend import Blend
+    from kdn.engines._blend import Blend
 
 # Beside the deviating rows: the first of each later document, which carry the most attention.
 FIRST_TOKENS = 4
