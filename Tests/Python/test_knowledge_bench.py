@@ -236,7 +236,8 @@ def test_a_prompt_holds_the_document_that_answers_and_the_right_answer_once() ->
     made = rag.prompts(notes(), rounds=2)
     assert made == rag.prompts(notes(), rounds=2) and len(made) == 10
     assert len({prompt.retrieved for prompt in made}) > 5
-    known = {(fact.question, fact.lead, fact.answer) for fact in rag.facts(notes())}
+    facts = rag.facts(notes())
+    known = {(fact.question, fact.lead, fact.answer) for fact in facts}
     for prompt in made:
         assert len(set(prompt.retrieved)) == rag.RETRIEVED
         for asked in prompt.questions:
@@ -244,6 +245,8 @@ def test_a_prompt_holds_the_document_that_answers_and_the_right_answer_once() ->
             assert len(set(asked.candidates)) == len(asked.candidates) > 1
             body, lead = asked.prompt.removeprefix("\nQuestion: ").split("\nAnswer: ")
             assert (body, lead, asked.candidates[asked.right]) in known
+            same = {f.answer for f in facts if (f.release, f.kind) == (asked.release, asked.kind)}
+            assert same & set(asked.candidates) == {asked.candidates[asked.right]}
 
 
 def answers(way: str, right: list[bool]) -> list[rag_bench.Answer]:
