@@ -33,9 +33,11 @@ struct AdminRoute: Sendable {
 
   /// An order, which the audit log calls `name`.
   static func order(
-    _ name: String, _ method: HTTPRequest.Method, _ path: String, handler: @escaping Handler
+    _ name: String, _ method: HTTPRequest.Method, _ path: String, parameters: [String] = [],
+    handler: @escaping Handler
   ) -> AdminRoute {
-    AdminRoute(method: method, path: path, access: .order(name), parameters: [], handler: handler)
+    AdminRoute(
+      method: method, path: path, access: .order(name), parameters: parameters, handler: handler)
   }
 
   /// Whether a path of a request is one of this route's.

@@ -28,7 +28,6 @@ extension Routes {
         .text(PackageResources.openapi_json, type: "application/json")
       },
       .get("/objects", parameters: ["namespace", "cursor", "limit"], handler: Self.objects),
-      .get("/documents", parameters: ["namespace", "after", "limit"], handler: Self.documents),
       historySamples,
       events,
     ]
@@ -80,16 +79,6 @@ extension Routes {
     let query = ObjectQuery(
       namespace: try checkedNamespace(text), cursor: request.query.text("cursor"), limit: limit)
     return .json(try control.objects(query))
-  }
-
-  private static let documents: AdminRoute.Handler = { request, control in
-    guard let text = request.query.text("namespace") else {
-      throw ControlFault(.badRequest, field: "namespace", "is needed")
-    }
-    let limit = try request.query.number("limit", in: 1...DocumentQuery.limitMax) ?? 100
-    let query = DocumentQuery(
-      namespace: try checkedNamespace(text), after: request.query.text("after"), limit: limit)
-    return .json(try control.documents(query))
   }
 }
 

@@ -10,7 +10,7 @@ struct Routes: Sendable {
 
   /// Every route, the dashboard's files included.
   var all: [AdminRoute] {
-    questions + orders + recodeOrders + namespaceOrders + files
+    questions + documents + orders + recodeOrders + namespaceOrders + files
   }
 
   /// The router over all routes; each is answered through `gate`.

@@ -101,13 +101,13 @@ package struct Client {
     return answer.json
   }
 
-  private func ask(
+  func ask(
     _ request: Request, _ deadlineMilliseconds: UInt32
   ) throws(ClientError) -> Response {
     try connection.request(request, deadlineMilliseconds: deadlineMilliseconds)
   }
 
-  private func mismatch() -> Never {
+  func mismatch() -> Never {
     preconditionFailure("the machine admits only answers to what was asked")
   }
 }

@@ -19,6 +19,14 @@ package protocol DaemonControl: AnyObject, Sendable {
   ///
   /// - Throws: `not_found` for an unknown namespace, `bad_request` for a limit out of range.
   func documents(_ query: DocumentQuery) throws(ControlFault) -> DocumentPage
+  /// The operations on a document.
+  ///
+  /// - Throws: `not_found` for an unknown namespace or name.
+  func documentEdits(_ document: DocumentName) throws(ControlFault) -> DocumentEdits
+  /// Which documents of a tenant may not be used.
+  ///
+  /// - Throws: `not_found` for an unknown namespace.
+  func documentRules(of namespace: String) throws(ControlFault) -> DocumentRules
   /// The slowest requests of late, the newest first.
   func slowRequests() -> [SlowRequest]
   /// Jobs that keep objects in another codec: those under way and the last that ended, the newest
@@ -68,6 +76,30 @@ package protocol DaemonControl: AnyObject, Sendable {
   func cancelRecode(
     of namespace: String, by who: AdministratorName
   ) throws(ControlFault) -> RecodeReport
+  /// Adds an operation to a document; returns once no crash can undo it, as all that follows.
+  ///
+  /// - Throws: `not_found`, `bad_request`, `busy`, `unavailable`.
+  func edit(
+    _ order: DocumentEditOrder, by who: AdministratorName
+  ) async throws(ControlFault) -> DocumentEditAnswer
+  /// Takes back one operation, or all for nil.
+  ///
+  /// - Throws: as `edit`.
+  func revert(
+    _ document: DocumentName, id: UInt64?, by who: AdministratorName
+  ) async throws(ControlFault) -> DocumentRevertAnswer
+  /// Forgets a document's name; its chunks stay.
+  ///
+  /// - Throws: as `edit`.
+  func retire(
+    _ document: DocumentName, by who: AdministratorName
+  ) async throws(ControlFault) -> DocumentRetirement
+  /// Changes which documents may not be used, and tells which they are then.
+  ///
+  /// - Throws: as `edit`.
+  func changeDocumentRules(
+    _ order: DocumentRulesOrder, by who: AdministratorName
+  ) async throws(ControlFault) -> DocumentRules
   /// Sets the least severe level that is logged, until the next reload.
   ///
   /// - Throws: `bad_request` for a level that there is not.

@@ -9,12 +9,15 @@ package struct DocumentQuery: Sendable, Equatable {
   package var after: String?
   /// 1 to `limitMax`.
   package var limit: Int
+  /// The document of this name alone; nil for all.
+  package var name: String?
 
   /// Puts the values together.
-  package init(namespace: String, after: String? = nil, limit: Int) {
+  package init(namespace: String, after: String? = nil, limit: Int, name: String? = nil) {
     self.namespace = namespace
     self.after = after
     self.limit = limit
+    self.name = name
   }
 }
 
@@ -36,11 +39,15 @@ package struct DocumentPage: Codable, Sendable {
     package var presentChunks: Int
     /// What its publisher said of it.
     package var metadata: String
+    /// Operations on it.
+    package var edits: Int
+    /// Whether a rule keeps it from being used.
+    package var isDenied: Bool
 
     /// Puts the values together.
     package init(
       name: String, epoch: UInt64, layout: String, tokens: Int, chunks: Int, presentChunks: Int,
-      metadata: String
+      metadata: String, edits: Int = 0, isDenied: Bool = false
     ) {
       self.name = name
       self.epoch = epoch
@@ -49,6 +56,8 @@ package struct DocumentPage: Codable, Sendable {
       self.chunks = chunks
       self.presentChunks = presentChunks
       self.metadata = metadata
+      self.edits = edits
+      self.isDenied = isDenied
     }
   }
 

@@ -25,7 +25,7 @@ package final class Pool: Sendable {
   let leases = Guarded(LeaseTable())
   let keeps = Guarded(KeepTable())
   let waiters = Guarded(WaitTable())
-  let documents = DocumentBook()
+  let documents: DocumentBook
   /// Who hears of purges of whole namespaces.
   let purgeListener = Guarded<(@Sendable (NamespaceName) -> Void)?>(nil)
   /// Numbers the uses of objects.
@@ -85,6 +85,7 @@ package final class Pool: Sendable {
       bytesMax: configuration.memoryBytesMax,
       fixedBytes: arena.statistics.capacityBytes + configuration.fixedBytes
         + (backing?.fixedBytes(configuration) ?? 0))
+    documents = DocumentBook(configuration, budget: budget)
     let ghosts = configuration.ghostsPerStripe
     stripes = (0..<configuration.indexStripes).map { _ in Stripe(ghosts: ghosts) }
     let policy = policy()

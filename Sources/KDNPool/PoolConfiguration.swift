@@ -17,6 +17,9 @@ package struct PoolConfiguration: Sendable {
   package var layoutsPerNamespaceMax = 1024
   /// Most documents of one namespace.
   package var documentsPerNamespaceMax = 65_536
+  /// Epochs of documents grow from here in namespaces of which nothing is known: the wall clock's
+  /// milliseconds at the start keep them from going back where nothing is kept.
+  package var documentEpochBase: UInt64 = 0
   /// Most removed objects whose cause of removal is remembered, over all stripes.
   package var ghostsMax = 1 << 18
   /// Most waits of one namespace for objects not yet published.

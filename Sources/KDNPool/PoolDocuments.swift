@@ -1,45 +1,40 @@
 package import KDNCore
-
-/// The documents of all namespaces of a pool.
-final class DocumentBook: Sendable {
-  private let tables = Guarded<[UInt32: DocumentTable]>([:])
-
-  /// Lends the table of a namespace; what it drops must be returned, to go after the lock.
-  func withTable<Result>(
-    of namespace: Namespace, _ body: (inout DocumentTable) -> sending Result
-  ) -> sending Result {
-    tables.withLock { body(&$0[namespace.number, default: DocumentTable()]) }
-  }
-}
+internal import KDNTier
 
 extension Pool {
-  /// Makes a name stand for a text, in place of what it stood for.
+  /// Makes a name stand for a text, in place of what it stood for; it has no edits then.
   ///
-  /// The name lives as long as the process does; the chunks are kept and lost like all others.
-  /// - Throws: `notFound` naming `layout` if it is not registered, `limit` beyond
-  ///   `documentsPerNamespaceMax`, `busy` if there is no memory for the names.
+  /// The chunks are kept and lost like all others. `completion` is called once: before this returns
+  /// if nothing is kept of documents, else when no crash can undo it, on any thread; until then
+  /// the name stands for what it stood for.
+  /// Fails with `notFound` naming `layout` if it is not registered, `limit` beyond
+  /// `documentsPerNamespaceMax` or what is kept on disk, `busy` if there is no memory for the names
+  /// or too many changes wait, `unavailable` if no directory can be written.
   package func publish(
-    _ document: Document, in namespace: Namespace
-  ) throws(PoolRefusal) -> PublishedDocument {
-    guard namespace.geometry(of: document.layout) != nil else {
-      throw .notFound(what: "layout", number: 0)
+    _ document: Document, in namespace: Namespace,
+    completion: @escaping @Sendable (Result<PublishedDocument, PoolRefusal>) -> Void
+  ) {
+    guard let layout = namespace.geometry(of: document.layout)?.layout else {
+      return completion(.failure(.notFound(what: "layout", number: 0)))
     }
-    guard let charge = IndexCharge(document.byteCount, to: budget) else {
-      throw .busy(retryAfterMilliseconds: 1000)
+    change(.publish(document, layout), document.name, namespace) {
+      completion($0.map(\.published))
     }
-    let limit = configuration.documentsPerNamespaceMax
-    var slot = Optional(charge)
-    let answer = documents.withTable(of: namespace) { table -> PublishAnswer? in
-      guard table.count < limit || table.contains(document.name), let charge = slot.take() else {
-        return nil
-      }
-      let (published, replaced) = table.publish(document, charge: charge)
-      return PublishAnswer(published: published, replaced: replaced)
-    }
-    guard let answer else {
-      throw .limit(FieldFault("documents", value: limit, limit: limit, "too many documents"))
-    }
-    return answer.published
+  }
+
+  /// Forgets a name; its chunks stay.
+  ///
+  /// Otherwise as `publish`; fails also with `notFound` naming `name`.
+  package func retire(
+    document name: String, in namespace: Namespace,
+    completion: @escaping @Sendable (Result<PublishedDocument, PoolRefusal>) -> Void
+  ) {
+    change(.retire(name), name, namespace) { completion($0.map(\.published)) }
+  }
+
+  /// What a name stands for; nil if it stands for nothing.
+  package func published(document name: String, in namespace: Namespace) -> PublishedDocument? {
+    documents.table(of: namespace).find(name)
   }
 
   /// What a name stands for, and how many leading chunks of it some tier has; nil if it stands for
@@ -47,8 +42,7 @@ extension Pool {
   package func resolve(
     document name: String, in namespace: Namespace
   ) -> (document: PublishedDocument, presentChunks: Int)? {
-    let found = documents.withTable(of: namespace) { $0.find(name) }
-    guard let found else { return nil }
+    guard let found = published(document: name, in: namespace) else { return nil }
     return (found, presentChunks(of: found.document, in: namespace))
   }
 
@@ -56,21 +50,37 @@ extension Pool {
   package func documents(
     after name: String, limit: Int, in namespace: Namespace
   ) -> [PublishedDocument] {
-    documents.withTable(of: namespace) { $0.list(after: name, limit: limit) }
+    documents.table(of: namespace).list(after: name, limit: limit)
   }
 
-  /// Forgets a name; its chunks stay.
-  ///
-  /// - Returns: nil if it stood for nothing.
-  package func retire(document name: String, in namespace: Namespace) -> PublishedDocument? {
-    documents.withTable(of: namespace) { $0.retire(name) }
+  /// Forgets all names of a namespace; `completion` as in `publish`, failing with `unavailable` if
+  /// a crash may bring them back.
+  func forgetDocuments(
+    of namespace: Namespace,
+    completion: @escaping @Sendable (Result<Void, PoolRefusal>) -> Void = { _ in }
+  ) {
+    documents.perform(.forget, in: namespace) { result in
+      completion(result.map { _ in })
+    }
   }
 
-  /// Forgets all names of a namespace.
-  func forgetDocuments(of namespace: Namespace) {
-    // Dropped here, after the lock.
-    _ = documents.withTable(of: namespace) { $0.removeAll() }
+  // MARK: Changes
+
+  /// Carries out what changes one document.
+  func change(
+    _ order: DocumentOrder, _ name: String, _ namespace: Namespace,
+    completion: @escaping @Sendable (Result<DocumentOutcome, PoolRefusal>) -> Void
+  ) {
+    documents.perform(order, in: namespace) { result in
+      if case .success = result { self.documentChanged(name, in: namespace) }
+      completion(result)
+    }
   }
+
+  /// Called after each change of what a name stands for or of its edits, before it is answered.
+  private func documentChanged(_ name: String, in namespace: Namespace) {}
+
+  // MARK: Chunks
 
   /// Parts of one document that are looked for in the slower tier.
   private static var partsMax: Int { 16 }
@@ -95,10 +105,5 @@ extension Pool {
         return backing?.held(key, in: namespace) != nil
       }
     }.count
-  }
-
-  private struct PublishAnswer {
-    let published: PublishedDocument
-    let replaced: PublishedDocument?
   }
 }

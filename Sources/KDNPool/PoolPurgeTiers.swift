@@ -84,7 +84,8 @@ extension Pool {
   private func endGeneration(
     of namespace: Namespace, _ backing: Backing, _ completion: @escaping PurgeCompletion
   ) {
-    forgetDocuments(of: namespace)
+    let both = PurgeOfBoth(completion)
+    forgetDocuments(of: namespace) { both.namesAreGone($0) }
     let (share, generation) = residency.withLock { residency in
       (residency.endGeneration(of: namespace), namespace.generation)
     }
@@ -93,7 +94,7 @@ extension Pool {
     let count = PurgeCount(
       objects: share.objects - share.heldObjects, bytes: share.bytes - share.heldBytes)
     backing.tier.purge(.before(generation: generation), in: namespace.name, counted: []) {
-      completion(self.answer($0, count))
+      both.objectsAreGone(self.answer($0, count))
     }
   }
 
@@ -108,5 +109,36 @@ extension Pool {
       .failure(.busy(retryAfterMilliseconds: configuration.durabilityRetryMilliseconds))
     case .failure: .failure(.unavailable)
     }
+  }
+}
+
+/// Answers a purge when both objects and names are gone for good, with the first thing that failed.
+private final class PurgeOfBoth: Sendable {
+  private struct State: Sendable {
+    var names: Result<Void, PoolRefusal>?
+    var objects: Result<PurgeCount, PoolRefusal>?
+  }
+
+  private let state = Guarded(State())
+  private let completion: Pool.PurgeCompletion
+
+  init(_ completion: @escaping Pool.PurgeCompletion) { self.completion = completion }
+
+  func namesAreGone(_ result: Result<Void, PoolRefusal>) {
+    answer { $0.names = result }
+  }
+
+  func objectsAreGone(_ result: Result<PurgeCount, PoolRefusal>) {
+    answer { $0.objects = result }
+  }
+
+  /// Each of both is told once, so that both are there once.
+  private func answer(_ note: (inout State) -> Void) {
+    let (names, objects) = state.withLock { state in
+      note(&state)
+      return (state.names, state.objects)
+    }
+    guard let names, let objects else { return }
+    completion(names.flatMap { objects })
   }
 }

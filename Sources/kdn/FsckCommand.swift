@@ -55,6 +55,8 @@ struct FsckCommand: DaemonCommand {
       \(totals.expiredRecords) expired, \(totals.damagedRecords) damaged, \
       \(totals.tornRecords) torn
       checked the bytes of \(totals.payloadsChecked) records
+      documents: \(totals.documents), \(totals.documentEdits) edits, \
+      \(totals.documentRules) rules
       """)
     for name in repair?.sealed ?? [] { Output.line("repaired: \(name) has a footer now") }
     for key in repair?.purged ?? [] { Output.line("repaired: purged \(key)") }
@@ -89,6 +91,7 @@ private struct FsckReport: Encodable {
   let sealedSegments, unsealedSegments, blankSegments: Int
   let records, liveRecords, liveBytes, deadRecords, supersededRecords: Int
   let expiredRecords, damagedRecords, tornRecords, payloadsChecked: Int
+  let documents, documentEdits, documentRules: Int
   let findings, notes: [FindingLine]
   let repair: RepairLines?
 
@@ -114,6 +117,9 @@ private struct FsckReport: Encodable {
     damagedRecords = totals.damagedRecords
     tornRecords = totals.tornRecords
     payloadsChecked = totals.payloadsChecked
+    documents = totals.documents
+    documentEdits = totals.documentEdits
+    documentRules = totals.documentRules
     findings = report.findings.map(FindingLine.init)
     notes = report.notes.map(FindingLine.init)
     self.repair = repair

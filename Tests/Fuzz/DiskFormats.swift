@@ -14,7 +14,7 @@ public func fuzz(_ data: UnsafePointer<UInt8>?, _ size: Int) -> CInt {
   let choice = input.byte()
   let isResealed = choice & 128 == 0
   let bytes = input.rest()
-  switch choice % 8 {
+  switch choice % 128 % 11 {
   case 0:
     let block = sealed(bytes, blocks: 1, isResealed)
     guard let value = try? block.withUnsafeBytes({ try Superblock(reading: $0) }) else { break }
@@ -35,7 +35,14 @@ public func fuzz(_ data: UnsafePointer<UInt8>?, _ size: Int) -> CInt {
   case 4: record(bytes, isResealed)
   case 5: frame(bytes, isResealed)
   case 6: entries(bytes)
-  default: checkpoint(bytes, isResealed)
+  case 7: checkpoint(bytes, isResealed)
+  case 8:
+    let block = sealed(bytes, blocks: 1, isResealed)
+    guard let value = try? block.withUnsafeBytes({ try DocumentFileHeader(reading: $0) })
+    else { break }
+    same(block) { value.write(to: $0) }
+  case 9: documents(bytes, isResealed)
+  default: changes(bytes)
   }
   return 0
 }
@@ -92,6 +99,40 @@ private func entries(_ bytes: [UInt8]) {
     precondition(copy == Array(bytes[start..<reader.offset]), "an entry has one encoding")
     precondition(copy.count == entry.encodedBytes)
   }
+}
+
+private func changes(_ bytes: [UInt8]) {
+  var reader = ByteReader(bytes)
+  while reader.remaining > 0 {
+    let start = reader.offset
+    guard let change = try? DocumentChange(from: &reader) else { return }
+    let copy = written { change.write(to: &$0) }
+    precondition(copy == Array(bytes[start..<reader.offset]), "a change has one encoding")
+    precondition(copy == change.bytes)
+  }
+}
+
+/// A whole file of documents: the header is made right, and so are the frames behind it.
+private func documents(_ bytes: [UInt8], _ isResealed: Bool) {
+  let blocks = max(2, (bytes.count + diskBlockBytes - 1) / diskBlockBytes)
+  var file = filled(bytes, to: blocks * diskBlockBytes)
+  if isResealed {
+    store(Checksum(of: file, first: 4088).value, in: &file, at: 4088)
+    var start = diskBlockBytes
+    while start < file.count {
+      let claimed = Int(file[start + 8]) | Int(file[start + 9]) << 8
+      let end = start + max(1, min(claimed, (file.count - start) / diskBlockBytes)) * diskBlockBytes
+      let content = Checksum(of: Array(file[start..<end - 8]))
+      store(content.value, in: &file, at: end - 8)
+      start = end
+    }
+  }
+  let survey = file.withUnsafeBytes { DocumentSurvey(reading: $0) }
+  precondition(survey.batch <= survey.lastBatch && survey.nextBlock * diskBlockBytes <= file.count)
+  if survey.condition == .sound, let header = survey.header {
+    precondition(survey.frames >= header.stateFrames)
+  }
+  if survey.header == nil { precondition(survey.changes.isEmpty && survey.condition != .sound) }
 }
 
 private func checkpoint(_ bytes: [UInt8], _ isResealed: Bool) {

@@ -50,7 +50,35 @@ def disk_seeds(disk):
         frame = bytearray(raw[:-8])
         frame[16:32] = (1).to_bytes(8, "little") + bytes(8)
         seeds += [bytes([5]) + frame.rstrip(b"\0"), bytes([6]) + raw[32:min(4096, 32 + length)]]
-    return seeds
+    return seeds + document_seeds()
+
+
+def document_seeds():
+    """Changes of documents alone, and a file with a state and two batches of them."""
+    space = text("team")
+    spans = struct.pack("<BBHfIIIII", 1, 0, 0, 1.5, 2, 0, 4, 8, 20)
+    facts = struct.pack("<II", 40, 16) + text("a") + text("{}") + struct.pack("<I", 3)
+    changes = [
+        b"\x01" + space + bytes(8),
+        b"\x03" + space + bytes(8) + bytes(16) + facts + bytes(range(96)),
+        b"\x04" + space + text("a"),
+        b"\x05" + space + text("a") + (7).to_bytes(8, "little") + spans,
+        b"\x06" + space + text("a") + bytes(8),
+        b"\x07" + space,
+        b"\x08" + space + (2).to_bytes(2, "little") + text("secret/*") + text("x"),
+    ]
+    nonce, every = 9, b"".join(changes)
+    header = b"KDNB" + struct.pack("<HHQQQ", 1, 0, nonce, 5, 1)
+    file = header.ljust(4096, b"\0")
+    for batch in (5, 6, 7):
+        frame = b"KDNA" + struct.pack("<HHIIQQ", 1, 0, 1, len(every), nonce, batch) + every
+        file += frame.ljust(4096, b"\0")
+    return [bytes([8]) + header, bytes([9]) + file, bytes([10]) + every]
+
+
+def text(value):
+    """A u16 length and UTF-8."""
+    return struct.pack("<H", len(value.encode())) + value.encode()
 
 
 RESP_LINES = (

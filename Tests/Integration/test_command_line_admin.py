@@ -17,7 +17,17 @@ from admin_client import TOKEN
 from command_line_node import FAILED, KDN, NO, OK, USAGE, Node, start_node
 from daemon_process import DaemonProcess
 from disk_daemon import MEBIBYTE
-from kdn import Client, Key
+from kdn import (
+    AttentionGroup,
+    Client,
+    Document,
+    Key,
+    Layout,
+    ServerError,
+    Status,
+    chunk_hashes,
+    document_root,
+)
 
 
 @pytest.fixture
@@ -47,9 +57,54 @@ def test_objects_and_documents_are_listed(node):
     objects = [json.loads(line) for line in node.lines("objects", "--json")]
     assert {row["hash"] for row in objects} == {row.split()[0] for row in rows}
     assert len(node.lines("objects", "--limit", "2")) == 1 + 2
-    assert node.lines("documents") == ["name  epoch  tokens  chunks"]
+    assert node.lines("documents") == ["name  epoch  tokens  chunks  edits  use"]
     assert node.lines("documents", "--json") == []
     assert node.run("objects", "--namespace", "nobody").returncode == FAILED
+
+
+def test_documents_are_shown_edited_denied_and_retired(node):
+    layout = Layout("bf16", (AttentionGroup((0, 1), 2, 8),))
+    hashes = chunk_hashes(document_root("model", b""), list(range(40)), 16, tail=True)
+    with Client(node.daemon.address) as client:
+        client.register_layout(layout)
+        text = Document("a/handbook", layout.id, 40, 16, tuple(hashes), "of ours")
+        epoch = client.publish_document(text)
+    row = ["a/handbook", str(epoch), "40", "0/3", "0", "allowed"]
+    assert [line.split() for line in node.lines("docs")[1:]] == [row]
+    (first,) = node.lines(
+        "edit", "add", "a/handbook", "scale-keys", "0-4", "8-20", "--strength", "1.5"
+    )
+    (second,) = node.lines("edit", "add", "a/handbook", "drop", "30-31", "--epoch", str(epoch))
+    assert node.lines("edit", "list", "a/handbook") == [
+        f"{first} scale_keys 1.5 0-4 8-20", f"{second} drop 30-31",
+    ]
+    shown = node.json("docs", "show", "a/handbook")
+    assert (shown["document"]["edits"], shown["edits"][1]["spans"]) == (2, [[30, 31]])
+    assert f"edit {second}: drop 30-31" in node.lines("docs", "show", "a/handbook")
+    for wrong in (
+        ("drop", "5-4"), ("drop", "0-41"), ("drop", "0-4", "--strength", "2"),
+        ("scale-keys", "0-4"),
+        ("scale-keys", "0-4", "--strength", "0"), ("drop", "0-4", "2-6"),
+        ("drop", "0-4", "--epoch", str(epoch + 9)),
+    ):
+        done = node.run("edit", "add", "a/handbook", *wrong)
+        assert done.returncode in (USAGE, FAILED), wrong
+    assert node.lines("edit", "revert", "a/handbook", first) == ["reverted 1"]
+    assert node.run("edit", "revert", "a/handbook", first).returncode == FAILED
+    assert node.lines("edit", "revert", "a/handbook") == ["reverted 1"]
+    assert node.run("edit", "revert", "a/handbook").returncode == NO
+    assert node.run("edit", "list", "nothing").returncode == FAILED
+
+    assert node.lines("docs", "deny", "a/*", "b") == ["a/*", "b"]
+    assert node.lines("docs")[1].split()[-1] == "denied"
+    assert node.lines("docs", "allow", "b", "c") == ["a/*"]
+    assert node.json("docs", "rules") == {"namespace": "default", "denied": ["a/*"]}
+    with Client(node.daemon.address) as client, pytest.raises(ServerError) as fault:
+        client.resolve_document("a/handbook")
+    assert fault.value.status == Status.FORBIDDEN
+    assert node.lines("docs", "retire", "a/handbook") == [f"retired a/handbook, epoch {epoch}"]
+    assert node.run("docs", "show", "a/handbook").returncode == FAILED
+    assert node.run("docs", "deny", "x", KDN_ADMIN_TOKEN="wrong").returncode == FAILED
 
 
 def test_the_slow_log_shows_what_took_long(node):

@@ -75,6 +75,48 @@ final class ScriptedControl: DaemonControl {
       ])
   }
 
+  func documentEdits(_ document: DocumentName) throws(ControlFault) -> DocumentEdits {
+    DocumentEdits(
+      name: document.name, epoch: 7,
+      edits: [.init(id: 8, operation: "scale_keys", strength: 1.5, spans: [[0, 4]])])
+  }
+
+  func documentRules(of namespace: String) throws(ControlFault) -> DocumentRules {
+    DocumentRules(namespace: namespace, denied: ["secret/*"])
+  }
+
+  func edit(
+    _ order: DocumentEditOrder, by who: AdministratorName
+  ) async throws(ControlFault) -> DocumentEditAnswer {
+    try note(
+      "edit \(order.namespace) \(order.name) \(order.epoch ?? 0) \(order.operation) "
+        + "\(order.strength ?? 0) \(order.spans ?? [])", by: who)
+    return DocumentEditAnswer(id: 9)
+  }
+
+  func revert(
+    _ document: DocumentName, id: UInt64?, by who: AdministratorName
+  ) async throws(ControlFault) -> DocumentRevertAnswer {
+    try note("revert \(document.namespace) \(document.name) \(id ?? 0)", by: who)
+    return DocumentRevertAnswer(reverted: 1)
+  }
+
+  func retire(
+    _ document: DocumentName, by who: AdministratorName
+  ) async throws(ControlFault) -> DocumentRetirement {
+    try note("retire \(document.namespace) \(document.name)", by: who)
+    return DocumentRetirement(name: document.name, epoch: 7)
+  }
+
+  func changeDocumentRules(
+    _ order: DocumentRulesOrder, by who: AdministratorName
+  ) async throws(ControlFault) -> DocumentRules {
+    try note(
+      "rules \(order.namespace) \(order.denied ?? []) \(order.deny ?? []) \(order.allow ?? [])",
+      by: who)
+    return DocumentRules(namespace: order.namespace, denied: order.denied ?? [])
+  }
+
   func slowRequests() -> [SlowRequest] {
     [
       SlowRequest(

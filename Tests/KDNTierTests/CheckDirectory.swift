@@ -42,6 +42,7 @@ final class MemoryFile: BlockFile, @unchecked Sendable {
   let name: String
   var bytes: [UInt8]
   var badBlocks: Set<Int> = []
+  var refusesWrites = false
   /// Writes that are not yet synchronised.
   private(set) var unsynchronisedWrites = 0
   let descriptor: Int32 = -1
@@ -68,6 +69,7 @@ final class MemoryFile: BlockFile, @unchecked Sendable {
   }
 
   func write(at offset: Int, from pieces: [BlockSpan]) throws(DiskError) {
+    guard !refusesWrites else { throw DiskError(call: "pwrite", file: name, code: 5) }
     var start = offset
     for piece in pieces {
       let end = start + piece.byteCount

@@ -128,6 +128,33 @@ struct FormatSamples {
       ])
   }
 
+  /// A change of documents of each kind, and of each operation that is kept.
+  mutating func documentChanges() throws -> [DocumentChange] {
+    let document = try document("a/règle")
+    let spans = try TokenSpans([0..<1, 3..<9])
+    let operations: [EditOperation] = [
+      .scaleKeys(1.5, spans), .scaleValues(-4, spans), .drop(spans),
+    ]
+    let name = try namespace()
+    return [
+      .epoch(name, number()), .layout(name, try layout()),
+      .published(name, document, epoch: number()), .retired(name, name: "a"),
+      .reverted(name, name: "a*", id: number()), .forgotten(name),
+      .denied(name, try AccessRules(denied: ["secret/*", "x", "*"])), .denied(name, .none),
+    ]
+      + operations.enumerated().map { index, operation in
+        .edited(name, name: "a", DocumentEdit(id: UInt64(index + 1), operation: operation))
+      }
+  }
+
+  /// A document of 100 tokens.
+  mutating func document(_ name: String) throws -> Document {
+    let hashes = try (0..<7).map { _ in try hash() }
+    return try Document(
+      name: name, layout: layoutID(), tokenCount: 100, chunkTokens: 16, hashes: hashes,
+      metadata: "{}")
+  }
+
   /// One entry of each kind, lists with `count` elements.
   mutating func journalEntries(count: Int) throws -> [JournalEntry] {
     var keys: [ObjectKey] = []
@@ -173,5 +200,13 @@ extension JournalFrame {
   /// The frame's blocks.
   var blocks: [UInt8] {
     written(JournalFrame.blocks(for: entries) * diskBlockBytes) { write(to: $0) }
+  }
+}
+
+extension DocumentFrame {
+  /// The frame's blocks.
+  var blocks: [UInt8] {
+    let bytes = changes.reduce(0) { $0 + $1.bytes.count }
+    return written(DocumentFrame.byteCount(changeBytes: bytes)) { write(to: $0) }
   }
 }

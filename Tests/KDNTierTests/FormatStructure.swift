@@ -37,7 +37,7 @@ struct FormatStructure: Sendable, CustomTestStringConvertible {
 
   static let all: [FormatStructure] = [
     segmentHeader, recordHeader, segmentTrailer, superblock, journalHeader, frame(lists: 3),
-    frame(lists: 60), checkpoint,
+    frame(lists: 60), checkpoint, documentHeader, documentFrame,
   ]
 
   static let segmentHeader = FormatStructure(name: "segment header") { samples in
@@ -92,6 +92,27 @@ struct FormatStructure: Sendable, CustomTestStringConvertible {
         #expect(byteCount == bytes.count)
         return frame.blocks
       }
+    }
+  }
+
+  static let documentHeader = FormatStructure(name: "header of documents") { samples in
+    let header = DocumentFileHeader(
+      nonce: samples.number(), batch: samples.number(),
+      stateFrames: Int.random(in: 0...1 << 24, using: &samples.source))
+    return written(4096) { header.write(to: $0) }
+  } copy: { bytes throws(FieldFault) in
+    let header = try reading(bytes, DocumentFileHeader.init(reading:))
+    return written(4096) { header.write(to: $0) }
+  }
+
+  static let documentFrame = FormatStructure(name: "frame of documents") { samples in
+    let changes = try samples.documentChanges()
+    return DocumentFrame(nonce: nonce, batch: epoch, changes: changes).blocks
+  } copy: { bytes throws(FieldFault) in
+    try reading(bytes) { buffer throws(FieldFault) in
+      let (frame, byteCount) = try DocumentFrame.read(buffer, nonce: nonce, from: epoch)
+      #expect(byteCount == bytes.count)
+      return frame.blocks
     }
   }
 

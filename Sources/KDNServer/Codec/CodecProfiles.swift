@@ -2,6 +2,7 @@ internal import Dispatch
 package import KDNCore
 internal import KDNMemory
 package import KDNPool
+internal import KDNTier
 package import KDNWire
 internal import Logging
 internal import Synchronization

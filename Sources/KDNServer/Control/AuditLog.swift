@@ -4,7 +4,7 @@ package import Logging
 
 /// Who ordered what, and what came of it: one log line for each order that would change something.
 ///
-/// Never holds tokens, nor names of keys or contents.
+/// Never holds tokens, nor names of keys or contents; documents it names, and rules on them.
 package final class AuditLog: Sendable {
   /// The label of its logger; no log level hides what it writes.
   package static let label = "kdnd.audit"

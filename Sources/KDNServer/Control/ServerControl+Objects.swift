@@ -21,44 +21,6 @@ extension ServerControl {
   }
 }
 
-extension ServerControl {
-  /// A page may be shorter than asked for although there is a next one.
-  package func documents(_ query: DocumentQuery) throws(ControlFault) -> DocumentPage {
-    guard (1...DocumentQuery.limitMax).contains(query.limit) else {
-      throw ControlFault(
-        .badRequest, field: "limit", "must be 1 to \(DocumentQuery.limitMax), not \(query.limit)")
-    }
-    let namespace = try self.namespace(query.namespace)
-    let pool = context.pool
-    // One more than asked for tells whether there is a next page.
-    let found = pool.documents(
-      after: query.after ?? "", limit: query.limit + 1, in: namespace)
-    var items: [DocumentPage.Item] = []
-    var chunks = 0
-    for published in found.prefix(query.limit) where chunks < Self.chunksPerPageMax {
-      chunks += published.document.hashes.count
-      items.append(
-        DocumentPage.Item(
-          published, presentChunks: pool.presentChunks(of: published.document, in: namespace)))
-    }
-    return DocumentPage(
-      documents: items, next: items.count < found.count ? items.last?.name : nil)
-  }
-
-  /// A page ends with the document that looks for the last of so many chunks.
-  private static var chunksPerPageMax: Int { 1 << 16 }
-}
-
-extension DocumentPage.Item {
-  fileprivate init(_ published: PublishedDocument, presentChunks: Int) {
-    let document = published.document
-    self.init(
-      name: document.name, epoch: published.epoch, layout: "\(document.layout)",
-      tokens: document.tokenCount, chunks: document.hashes.count, presentChunks: presentChunks,
-      metadata: document.metadata)
-  }
-}
-
 extension ObjectPage.Item {
   fileprivate init(_ item: ObjectListing.Item) {
     let key = item.key

@@ -57,7 +57,9 @@ struct DiskDirectories {
   /// Drops every file that the tier makes, and no other.
   private static func reset(_ directory: FileDirectory, _ log: Logger) throws(StartError) {
     do {
-      let files = try directory.list().filter { DirectoryLayout.isOurs($0.name) }
+      let files = try directory.list().filter {
+        DirectoryLayout.isOurs($0.name) && !DirectoryLayout.outlivesCache($0.name)
+      }
       for file in files { try directory.remove(file.name) }
       log.notice(
         "disk cache dropped",

@@ -89,12 +89,14 @@ package final class Server: Sendable {
     context.profiles.keep(
       in: ProfileUseStore(storage.directories, log: log), of: storage.pool,
       pinMilliseconds: configuration.limits.maxPinMilliseconds, log: log)
+    storage.keepDocuments(resetsCache: surroundings.resetsCache, log: log)
     let acceptor = Acceptor(context: context, loops: loops, members: members)
     rdma = RDMAService(acceptor: acceptor, context: context, arena: storage.arena)
     do {
       listeners = try Self.listen(configuration, surroundings.passed, acceptor, rdma)
     } catch {
       context.profiles.close()
+      storage.pool.closeDocuments()
       storage.pool.closeTier {}
       throw error
     }
@@ -216,6 +218,7 @@ package final class Server: Sendable {
   private func closeTier(_ deadline: Instant, _ finished: @escaping @Sendable (Bool) -> Void) {
     let once = Once(finished)
     context.profiles.close()
+    context.pool.closeDocuments()
     context.pool.closeTier { [sweeper] in
       sweeper.stop()
       once.call(true)

@@ -14,6 +14,8 @@ struct Storage {
   let durableBytesMax: Int?
   /// The directories of the disk tier.
   let directories: [any BlockDirectory]
+  /// The same with the capacity of the cache in each, in bytes.
+  let documentDirectories: [(directory: any BlockDirectory, capacityBytes: Int)]
   /// Memory shared with clients on this host.
   let sharedMemory: SharedMemory
 
@@ -33,6 +35,7 @@ struct Storage {
         arena, configuration, arena.isShareable, windowBytes, log)
       tier = nil
       directories = []
+      documentDirectories = []
       durableBytesMax = nil
       return
     }
@@ -44,6 +47,7 @@ struct Storage {
     let directories = try DiskDirectories(
       configuration.disk, isResetting: resetsCache, log: log, makeEngine: makeEngine)
     self.directories = directories.configurations.map(\.directory)
+    documentDirectories = directories.configurations.map { ($0.directory, $0.capacityBytes) }
     do throws(StartError) {
       let tier = try Self.openTier(configuration, memory, directories, events, log)
       self.tier = tier
@@ -70,6 +74,7 @@ struct Storage {
     settings.pinMaxMilliseconds = configuration.limits.maxPinMilliseconds
     // Those of the past stay numbered while the daemon runs.
     settings.namespacesMax = 2 * TenantFile.tenantsMax
+    settings.documentEpochBase = SystemWallClock().milliseconds()
     return settings
   }
 

@@ -28,6 +28,8 @@ extension Session {
         respond(.linkTicket(try ticket(member, now: arrival)), call, now: loop.now())
       case .codecProfile(let request): try profile(request, call, on: loop)
       case .work(let request): try work(request, call, on: loop)
+      case .document(let request): try document(request, call, on: loop)
+      case .edit(let request): try edit(request, call, on: loop)
       case .pin, .unpin:
         respondOnceSettled(try answer(request, member.namespace), call, on: loop)
       default: respond(try answer(request, member.namespace), call, now: loop.now())
@@ -102,8 +104,7 @@ extension Session {
     case .prefetch(let request):
       let answer = pool.prefetch(request.keys, in: namespace)
       return .prefetch(PrefetchResponse(present: answer.present, started: answer.started))
-    case .document(let request): return .document(try answer(request, namespace))
-    case .compose, .edit:
+    case .compose:
       throw Refusal(
         .unsupported,
         FieldFault(
@@ -112,7 +113,7 @@ extension Session {
       let json = context.report.json(context, namespace: namespace)
       return .stats(StatsResponse(json: json))
     case .hello, .get, .putBegin, .putData, .putCommit, .putAbort, .purge, .mapSlab, .openWindow,
-      .linkTicket, .codecProfile, .work:
+      .linkTicket, .codecProfile, .work, .document, .edit:
       preconditionFailure("\(request.operation) is not answered here")
     }
   }

@@ -54,8 +54,36 @@ package struct CheckTotals: Equatable, Sendable {
   package var payloadsChecked = 0
   /// The journal that counts: its epoch, frames and entries.
   package var journalEpoch: UInt64 = 0, journalFrames = 0, journalEntries = 0
+  /// Documents that are known by name, and the operations on them.
+  package var documents = 0, documentEdits = 0
+  /// Rules that deny documents.
+  package var documentRules = 0
 
   init() {}
+
+  /// Counts what changes of documents come to.
+  mutating func count(_ changes: [DocumentChange]) {
+    var edits: [NamespaceName: [[UInt8]: Set<UInt64>]] = [:]
+    var rules: [NamespaceName: Int] = [:]
+    for change in changes {
+      let name = change.namespace
+      switch change {
+      case .published(_, let document, _): edits[name, default: [:]][Array(document.name.utf8)] = []
+      case .retired(_, let document): edits[name]?[Array(document.utf8)] = nil
+      case .edited(_, let document, let edit):
+        edits[name]?[Array(document.utf8)]?.insert(edit.id)
+      case .reverted(_, let document, let id):
+        let kept = edits[name]?[Array(document.utf8)]?.filter { id != 0 && $0 != id }
+        edits[name]?[Array(document.utf8)] = kept
+      case .forgotten: edits[name] = nil
+      case .denied(_, let denied): rules[name] = denied.denied.count
+      case .epoch, .layout: break
+      }
+    }
+    documents = edits.values.reduce(0) { $0 + $1.count }
+    documentEdits = edits.values.reduce(0) { $0 + $1.values.reduce(0) { $0 + $1.count } }
+    documentRules = rules.values.reduce(0, +)
+  }
 }
 
 /// Why a directory cannot be checked at all.

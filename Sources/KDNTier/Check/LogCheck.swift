@@ -56,6 +56,8 @@ package struct LogCheck {
     report.totals.fileBytes = ours.values.reduce(0, +)
     let isDistrusted = readJournal()
     if let finding = reader.checkpointFinding() { report.notes.append(finding) }
+    if let finding = reader.profilesFinding() { report.findings.append(finding) }
+    readDocuments()
     let segments = reader.segments
     let total = segments.reduce(0) { $0 + (reader.files[$1] ?? 0) }
     var done = 0
@@ -80,6 +82,23 @@ package struct LogCheck {
     report.totals.journalFrames = journal.frames
     report.totals.journalEntries = journal.entries.count
     return journal.isDistrusted
+  }
+
+  private mutating func readDocuments() {
+    let name = DirectoryLayout.documents
+    do throws(DiskError) {
+      guard let survey = try reader.documents() else { return }
+      switch survey.condition {
+      case .sound: break
+      case .torn(let block, let fault):
+        report.notes.append(CheckFinding(name, block: block, .malformed(fault)))
+      case .damaged(let block, let fault):
+        report.findings.append(CheckFinding(name, block: block, .malformed(fault)))
+      }
+      report.totals.count(survey.changes)
+    } catch {
+      report.findings.append(CheckFinding(name, .unreadable(error)))
+    }
   }
 
   private mutating func take(_ segment: SegmentSurvey, isDistrusted: Bool) {

@@ -84,6 +84,31 @@ package struct LogReader: Sendable {
     }
   }
 
+  /// What is wrong with the list of profiles in use, if there is one.
+  func profilesFinding() -> CheckFinding? {
+    let name = DirectoryLayout.profiles
+    do {
+      let bytes = try storage.readRecord(name, bytesMax: diskBlockBytes << 8)
+      _ = try bytes.map { bytes throws(FieldFault) in try ProfileUseList(reading: bytes) }
+      return nil
+    } catch let fault as FieldFault {
+      return CheckFinding(name, .malformed(fault))
+    } catch let error as DiskError {
+      return CheckFinding(name, .unreadable(error))
+    } catch {
+      preconditionFailure("no other errors are thrown: \(error)")
+    }
+  }
+
+  /// What the file of documents holds; nil if there is none.
+  func documents() throws(DiskError) -> DocumentSurvey? {
+    let bytes = try storage.readRecord(
+      DirectoryLayout.documents, bytesMax: DocumentSurvey.byteCountMax)
+    return bytes.map { bytes in
+      unsafe bytes.withUnsafeBytes { unsafe DocumentSurvey(reading: $0) }
+    }
+  }
+
   /// Reads whole blocks of a file.
   static func read(
     _ file: any BlockFile, at offset: Int, byteCount: Int

@@ -128,6 +128,10 @@ package enum DirectoryLayout {
   package static let profiles = "profiles"
   /// The next list, until it takes the place of the last one.
   package static let profilesDraft = "profiles.new"
+  /// What is known of documents; the daemon's, not the tier's.
+  package static let documents = "documents"
+  /// The next such file, until it takes the place of the last one.
+  package static let documentsDraft = "documents.new"
   static let journals = ["journal-0", "journal-1"]
   private static let segmentPrefix = "segment-"
 
@@ -168,8 +172,13 @@ package enum DirectoryLayout {
     segmentNumber(name) != nil || journals.contains(name)
       || [
         superblock, superblockDraft, checkpoint, checkpointDraft, profiles, profilesDraft,
+        documents, documentsDraft,
       ].contains(name)
   }
+
+  /// Whether a file stays when the cache is dropped: the documents in it are forgotten by whoever
+  /// reads it, and the rules of operators and the epochs stay.
+  package static func outlivesCache(_ name: String) -> Bool { name == documents }
 }
 
 /// A read that waits for its turn, or is under way.

@@ -1,10 +1,17 @@
-internal import KDNCore
+package import KDNCore
 
 /// Which profile objects of which namespace are encoded with, as it is kept on disk.
-struct ProfileUse: Hashable, Sendable {
-  let namespace: NamespaceName
+package struct ProfileUse: Hashable, Sendable {
+  /// The namespace.
+  package let namespace: NamespaceName
   /// SHA-256 of the profile's bytes.
-  let hash: ChunkHash
+  package let hash: ChunkHash
+
+  /// Puts the facts together.
+  package init(namespace: NamespaceName, hash: ChunkHash) {
+    self.namespace = namespace
+    self.hash = hash
+  }
 }
 
 /// All uses of one daemon: 24 bytes of header, entries, XXH3-64 of all before it, zeros.
@@ -12,13 +19,14 @@ struct ProfileUse: Hashable, Sendable {
 /// Header: `KDNU`, u16 version, u16 0, u32 byteCount up to the zeros, u32 count, u64 serial. Entry:
 /// u16 length of the namespace's name, the name, 32 bytes of the profile's hash. All integers are
 /// little-endian.
-struct ProfileUseList: Equatable, Sendable {
+package struct ProfileUseList: Equatable, Sendable {
   /// Grows with each list that is written: of several copies the newest counts.
-  var serial: UInt64
-  var uses: [ProfileUse]
+  package var serial: UInt64
+  /// In any order.
+  package var uses: [ProfileUse]
 
   /// Most uses that are kept.
-  static let countMax = 1024
+  package static let countMax = 1024
   /// Longest name of a namespace.
   private static let nameBytesMax = 128
   private static let headerBytes = 24
@@ -26,17 +34,18 @@ struct ProfileUseList: Equatable, Sendable {
   private static let magic = Array("KDNU".utf8)
   private static let version: UInt16 = 1
   /// Longest list.
-  static let bytesMax =
+  package static let bytesMax =
     headerBytes + countMax * (2 + nameBytesMax + ChunkHash.byteCount) + checksumBytes
 
-  init(serial: UInt64, uses: [ProfileUse]) {
+  /// Puts a list together; traps if there are more than `countMax` uses.
+  package init(serial: UInt64, uses: [ProfileUse]) {
     precondition(uses.count <= Self.countMax, "more uses than are kept")
     self.serial = serial
     self.uses = uses
   }
 
   /// The list in bytes.
-  var bytes: [UInt8] {
+  package var bytes: [UInt8] {
     var entries = ByteWriter()
     for use in uses {
       entries.put(use.namespace.text)
@@ -57,7 +66,7 @@ struct ProfileUseList: Equatable, Sendable {
   /// Reads a list, behind which may be zeros.
   ///
   /// - Throws: a fault that names the field that is wrong.
-  init(reading bytes: [UInt8]) throws(FieldFault) {
+  package init(reading bytes: [UInt8]) throws(FieldFault) {
     let least = Self.headerBytes + Self.checksumBytes
     guard bytes.count >= least else {
       throw FieldFault("uses.length", value: bytes.count, limit: least, "too short for a list")

@@ -1,0 +1,154 @@
+/// Which document of which tenant.
+package struct DocumentName: Codable, Sendable, Equatable {
+  /// The tenant.
+  package var namespace: String
+  /// The name that stands for the text.
+  package var name: String
+
+  /// Puts the values together.
+  package init(namespace: String, name: String) {
+    self.namespace = namespace
+    self.name = name
+  }
+}
+
+/// A document that was forgotten.
+package struct DocumentRetirement: Codable, Sendable, Equatable {
+  /// The name that stood for the text.
+  package var name: String
+  /// The epoch that it had.
+  package var epoch: UInt64
+
+  /// Puts the values together.
+  package init(name: String, epoch: UInt64) {
+    self.name = name
+    self.epoch = epoch
+  }
+}
+
+/// Rules that are to hold in the place of all, or that are added and taken away.
+package struct DocumentRulesOrder: Codable, Sendable, Equatable {
+  /// The tenant.
+  package var namespace: String
+  /// All rules: names, or beginnings of names with `*` at their end; alone.
+  package var denied: [String]?
+  /// Rules to be added.
+  package var deny: [String]?
+  /// Rules to be taken away, which need not be there.
+  package var allow: [String]?
+
+  /// Puts the values together.
+  package init(
+    namespace: String, denied: [String]? = nil, deny: [String]? = nil, allow: [String]? = nil
+  ) {
+    self.namespace = namespace
+    self.denied = denied
+    self.deny = deny
+    self.allow = allow
+  }
+}
+
+/// The rules of one tenant.
+package struct DocumentRules: Codable, Sendable, Equatable {
+  /// The tenant.
+  package var namespace: String
+  /// Names of documents that may not be used, or beginnings of names with `*` at their end, in the
+  /// order of their bytes.
+  package var denied: [String]
+
+  /// Puts the values together.
+  package init(namespace: String, denied: [String]) {
+    self.namespace = namespace
+    self.denied = denied
+  }
+}
+
+/// An operation to be added to a document.
+package struct DocumentEditOrder: Codable, Sendable, Equatable {
+  /// The tenant.
+  package var namespace: String
+  /// The document.
+  package var name: String
+  /// The publication that is meant; nil for whichever there is.
+  package var epoch: UInt64?
+  /// `scale_keys`, `scale_values`, `drop` or `keep`.
+  package var operation: String
+  /// What keys or values are multiplied by.
+  package var strength: Double?
+  /// First token and the token behind the last one, of each run; not for `keep`.
+  package var spans: [[Int]]?
+  /// Thousandths of the tokens that `keep` keeps.
+  package var permille: Int?
+  /// For `keep`: one for each token, the highest are kept.
+  package var scores: [Double]?
+
+  /// Puts the values together.
+  package init(
+    namespace: String, name: String, epoch: UInt64? = nil, operation: String,
+    strength: Double? = nil, spans: [[Int]]? = nil, permille: Int? = nil, scores: [Double]? = nil
+  ) {
+    self.namespace = namespace
+    self.name = name
+    self.epoch = epoch
+    self.operation = operation
+    self.strength = strength
+    self.spans = spans
+    self.permille = permille
+    self.scores = scores
+  }
+}
+
+/// The operations on one document.
+package struct DocumentEdits: Codable, Sendable, Equatable {
+  /// One operation, as it is kept: what `keep` was comes as `drop`.
+  package struct Item: Codable, Sendable, Equatable {
+    /// By which it is reverted.
+    package var id: UInt64
+    /// `scale_keys`, `scale_values` or `drop`.
+    package var operation: String
+    /// What keys or values are multiplied by; nil for `drop`.
+    package var strength: Double?
+    /// First token and the token behind the last one, of each run.
+    package var spans: [[Int]]
+
+    /// Puts the values together.
+    package init(id: UInt64, operation: String, strength: Double? = nil, spans: [[Int]]) {
+      self.id = id
+      self.operation = operation
+      self.strength = strength
+      self.spans = spans
+    }
+  }
+
+  /// The document.
+  package var name: String
+  /// Its publication.
+  package var epoch: UInt64
+  /// In the order in which they came.
+  package var edits: [Item]
+
+  /// Puts the values together.
+  package init(name: String, epoch: UInt64, edits: [Item]) {
+    self.name = name
+    self.epoch = epoch
+    self.edits = edits
+  }
+}
+
+/// The operation that was added.
+package struct DocumentEditAnswer: Codable, Sendable, Equatable {
+  /// By which it is reverted.
+  package var id: UInt64
+
+  /// Puts the values together.
+  package init(id: UInt64) { self.id = id }
+}
+
+/// What was reverted.
+package struct DocumentRevertAnswer: Codable, Sendable, Equatable {
+  /// How many operations.
+  package var reverted: Int
+
+  /// Puts the values together.
+  package init(reverted: Int) { self.reverted = reverted }
+}

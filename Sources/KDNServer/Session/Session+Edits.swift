@@ -1,0 +1,31 @@
+internal import KDNCore
+internal import KDNPool
+internal import KDNTransport
+internal import KDNWire
+
+extension Session {
+  /// EDIT: operations on a document's KV; what changes them is answered once no crash can undo it.
+  func edit(
+    _ request: EditRequest, _ call: Call, on loop: isolated Loop
+  ) throws(Refusal) {
+    let (pool, namespace) = (context.pool, call.namespace)
+    switch request {
+    case .add(let name, let epoch, let operation):
+      let answered = answerOnceKept(call, on: loop)
+      pool.edit(document: name, epoch: epoch, operation, in: namespace) { result in
+        answered(result.map { .edit(.added(id: $0)) })
+      }
+    case .list(let name):
+      guard let found = pool.published(document: name, in: namespace) else {
+        throw Self.noDocument
+      }
+      let rows = found.edits.map { EditResponse.Row(id: $0.id, operation: $0.operation) }
+      respond(.edit(.listed(rows)), call, now: loop.now())
+    case .revert(let name, let id):
+      let answered = answerOnceKept(call, on: loop)
+      pool.revert(document: name, id: id, in: namespace) { result in
+        answered(result.map { .edit(.reverted(count: $0)) })
+      }
+    }
+  }
+}
