@@ -20,6 +20,7 @@ from kdn.blending import jobs
 from kdn.blending.jobs import BlendJob, LearnJob
 from kdn.blending.worker import Worker
 from kdn.engines import transformers, transformers_blend
+from kdn.engines._selection import FIRST_TOKENS
 from kdn.engines._watch import Stopped, Watch
 from kdn.results import Get
 from kdn.work import JobState
@@ -125,7 +126,7 @@ def test_what_is_stored_is_the_blend_and_its_first_document_exact(client, engine
 def test_first_tokens_are_recomputed_whatever_the_budget(client, engine, documents, recompute):
     job = BlendJob((("a", 0), ("b", 0), ("c", 0)), (), recompute)
     result = jobs.decode_result(do(client, engine, "blend", job).result)
-    assert result.recomputed >= 2 * transformers_blend.FIRST_TOKENS
+    assert result.recomputed >= 2 * FIRST_TOKENS
 
 
 def test_a_blend_computed_anew_in_full_is_the_full_prefill(client, engine, documents):

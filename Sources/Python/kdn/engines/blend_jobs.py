@@ -18,10 +18,10 @@ import torch
 
 from kdn.blending.jobs import BlendResult, prompt_key
 from kdn.engines import _chain, _documents, _measure, _planes
+from kdn.engines._selection import FIRST_TOKENS
 from kdn.engines._watch import Watch, decoder_layers
 from kdn.engines.transformers import CHUNK_TOKENS, token_ids
 from kdn.engines.transformers_blend import (
-    FIRST_TOKENS,
     BlendPiece,
     LearnedDocument,
     compose,
@@ -118,6 +118,9 @@ class BlendEngine:
             recompute=job.recompute / 1000,
             without=job.without,
             drop_first=False,
+            # Under the tokens' own chain stands what they are, not what was made of them.
+            edits=False,
+            source="here",
             salt=job.salt.encode(),
             model_name=self._model_name,
             timeout=TIMEOUT_SECONDS,
