@@ -50,6 +50,8 @@ package struct DaemonReport: Codable, Sendable {
   package var diskCodecs: [CodecReport]?
   /// Encoding and decoding; nil from a daemon that does neither.
   package var coding: CodingReport?
+  /// Blends of documents; nil from a daemon that makes none.
+  package var blends: BlendReport?
   /// What GET has sent in which form; nil from a daemon that does not count it.
   package var delivery: DeliveryReport?
   /// Jobs kept for workers; nil from a daemon that keeps none.
@@ -66,8 +68,9 @@ package struct DaemonReport: Codable, Sendable {
     disk: DiskReport?, links: [LinkReport], sharedMemory: SharedMemoryReport? = nil,
     operations: [OperationReport], connections: ConnectionReport,
     namespaces: [NamespaceReport], codecs: [CodecReport],
-    diskCodecs: [CodecReport]? = nil, coding: CodingReport? = nil, delivery: DeliveryReport? = nil,
-    work: WorkReport? = nil, reload: ReloadState, events: EventCounts
+    diskCodecs: [CodecReport]? = nil, coding: CodingReport? = nil,
+    blends: BlendReport? = nil, delivery: DeliveryReport? = nil, work: WorkReport? = nil,
+    reload: ReloadState, events: EventCounts
   ) {
     self.version = version
     self.state = state
@@ -86,6 +89,7 @@ package struct DaemonReport: Codable, Sendable {
     self.codecs = codecs
     self.diskCodecs = diskCodecs
     self.coding = coding
+    self.blends = blends
     self.delivery = delivery
     self.work = work
     self.reload = reload

@@ -8,10 +8,11 @@ internal import Synchronization
 ///
 /// All operations may be called from any thread. Locks: `names`, then `residency`; `waiters` or
 /// `residency`, then one stripe; `residency`, then the fetch table, then one fetch; `leases`,
-/// `keeps` and the write queue each alone. A stripe's lock is the innermost; under it nothing is
-/// called but the block's lease counter. Blocks are dropped, waiters told, and the slower tier
-/// called, after all locks are free. Jobs of the write queue, purges of two tiers and replacements
-/// among them, are done by one thread at a time, which holds no lock meanwhile.
+/// `keeps`, the write queue, the table of blends and one blend each alone. A stripe's lock is the
+/// innermost; under it nothing is called but the block's lease counter. Blocks are dropped, waiters
+/// told, and the slower tier called, after all locks are free. Jobs of the write queue, purges of
+/// two tiers and replacements among them, are done by one thread at a time, which holds no lock
+/// meanwhile.
 package final class Pool: Sendable {
   /// The limits.
   package let configuration: PoolConfiguration
@@ -37,6 +38,8 @@ package final class Pool: Sendable {
   let tickSecond = Atomic<UInt32>(0)
   /// What encodes and decodes; nil as long as nothing does.
   let coding = Guarded<Coding?>(nil)
+  /// What assembles blends; nil as long as nothing does.
+  let blending = Guarded<Blending?>(nil)
   /// Forms that raw objects in RAM may be given at any moment; only grows.
   let formsInSight = Atomic<UInt32>(0)
   let refusals = Atomic<UInt64>(0)

@@ -77,8 +77,11 @@ extension Pool {
     }
   }
 
-  /// Called after each change of what a name stands for or of its edits, before it is answered.
-  private func documentChanged(_ name: String, in namespace: Namespace) {}
+  /// Called after each change of what a name stands for or of its edits, before it is answered:
+  /// what was made of it goes.
+  private func documentChanged(_ name: String, in namespace: Namespace) {
+    dropBlends(ofDocument: name, in: namespace)
+  }
 
   // MARK: Chunks
 

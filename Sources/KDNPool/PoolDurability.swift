@@ -18,6 +18,7 @@ extension Pool {
     guard let object = live(key, in: namespace, now: clock.now()) else {
       return makeDurableBelow(key, namespace, backing, completion)
     }
+    guard !object.isDerived else { return completion(.unavailable) }
     let state = object.writeState.value
     guard object.isHeld || state == WriteState.writing else {
       return writeDurably(object, from: state, backing, completion)

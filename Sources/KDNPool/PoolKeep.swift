@@ -19,10 +19,12 @@ extension Pool {
     }
   }
 
-  /// Asks to be told when an object is published; nil if it is here already, in either tier.
+  /// Asks to be told when an object is published; nil if it is here already, in either tier, or is
+  /// a layer of a blend that was given up.
   ///
   /// `notify` is called at most once, outside all locks, on the thread that publishes, after the
-  /// object has become visible. It may call the pool. The object may be gone again when it runs.
+  /// object has become visible, or on the one that gave its blend up. It may call the pool. The
+  /// object may be gone again when it runs.
   /// - Throws: `busy` beyond `waitersMax`.
   package func wait(
     for key: ObjectKey, in namespace: Namespace, notify: @escaping @Sendable () -> Void
@@ -39,6 +41,7 @@ extension Pool {
       return .success(waiters.add(name, notify))
     }
     guard let ticket = try ticket.get() else { return nil }
+    if isGivenUp(key, in: namespace), cancel(ticket) { return nil }
     // Told already, it stays a wait that was told.
     guard let backing, backing.held(key, in: namespace) != nil, cancel(ticket) else {
       return ticket

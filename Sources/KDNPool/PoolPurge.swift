@@ -5,6 +5,7 @@ extension Pool {
   /// Drops objects on request from both tiers, and tells how many could still be had; leases and
   /// pins do not keep them, but who reads one by now keeps its bytes.
   ///
+  /// Blends that were made of them go too.
   /// `completion` is called once: before this returns if there is only RAM, else when no crash can
   /// bring the objects back, on any thread. A namespace goes from RAM in constant time, and its
   /// memory follows in `sweep` or when room is needed; of its objects, those that were in RAM and
@@ -16,7 +17,11 @@ extension Pool {
     _ scope: PurgeScope, in namespace: Namespace,
     completion: @escaping @Sendable (Result<PurgeCount, PoolRefusal>) -> Void
   ) {
-    guard let backing else { return completion(.success(purgeRAM(scope, namespace))) }
+    guard let backing else {
+      let count = purgeRAM(scope, namespace)
+      dropBlends(of: scope, in: namespace)
+      return completion(.success(count))
+    }
     // A job of the write queue: no hand-over is half done meanwhile, and none brings back an
     // object that was just dropped.
     backing.writes.withLock { queue in

@@ -39,6 +39,8 @@ extension Pool {
         drop: { self.drop(all, namespace, from: &$0, &$1) })
       purge(extent, namespace, now, backing, completion)
     }
+    // What was read of it before is in a blend by now; what is read after was stopped.
+    dropBlends(of: scope, in: namespace)
   }
 
   /// The chunks themselves and all that build on them, through chunks of either tier in turn.

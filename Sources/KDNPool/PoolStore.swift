@@ -113,7 +113,8 @@ extension Pool {
     return .conflict(found: found, given: given)
   }
 
-  private func insert(
+  /// Makes an object visible unless its key is taken; the residency lock must be held.
+  func insert(
     _ object: StoredObject, into residency: inout Residency, replacing replaced: inout StoredObject?
   ) -> Result<PublishAnswer, PoolRefusal> {
     guard object.generation == object.namespace.generation else {

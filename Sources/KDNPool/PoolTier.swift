@@ -17,6 +17,7 @@ extension Pool {
   ///
   /// `tick` must go on until then; from the beginning nothing is read any more.
   package func closeTier(completion: @escaping @Sendable () -> Void) {
+    closeBlending()
     guard let backing else { return completion() }
     backing.startClosing()
     closeCoding()
@@ -33,10 +34,12 @@ extension Pool {
     }
   }
 
-  /// Does what is due in the slower tier and in coding at `now`, and tries again what was too busy.
+  /// Does what is due in the slower tier, in blending and in coding at `now`, and tries again what
+  /// was too busy.
   package func tick(now: Instant) {
     tickSecond.store(
       UInt32(truncatingIfNeeded: now.nanoseconds / 1_000_000_000), ordering: .relaxed)
+    tickBlending(now: now)
     defer { tickCoding(now: now) }
     guard let backing else { return }
     backing.tier.tick(now: now)

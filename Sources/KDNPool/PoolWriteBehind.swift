@@ -20,7 +20,7 @@ extension Pool {
   /// If the policy admits it, it waits for its turn. Nothing happens if it waits already, or was
   /// written.
   func offer(_ object: StoredObject, isWanted: Bool) {
-    guard let backing, !backing.isClosing, !object.isHeld else { return }
+    guard let backing, !backing.isClosing, !object.isHeld, !object.isDerived else { return }
     let state = object.writeState.value
     switch state {
     case WriteState.unasked, WriteState.declined: break

@@ -31,6 +31,8 @@ package final class StoredObject: Sendable {
   /// When its TTL ends; `Instant.never` without one.
   package let expiry: Instant
 
+  /// Whether the daemon put it together of others: it stays in RAM as it is, and nowhere else.
+  let isDerived: Bool
   let namespace: Namespace
   let generation: UInt64
   let recomputeMicroseconds: UInt64
@@ -61,7 +63,7 @@ package final class StoredObject: Sendable {
   init(
     _ facts: StoreFacts, checksum: Checksum, block: Block, form: StoredForm? = nil,
     charge: consuming IndexCharge, namespace: Namespace, generation: UInt64, age: ObjectAge,
-    isHeld: Bool = false
+    isHeld: Bool = false, isDerived: Bool = false
   ) {
     key = facts.key
     parent = facts.parent
@@ -70,6 +72,7 @@ package final class StoredObject: Sendable {
     tokenCount = facts.tokenCount
     firstToken = facts.firstToken
     expiry = age.expiry
+    self.isDerived = isDerived
     storedAtMilliseconds = age.storedAtMilliseconds
     ttlMilliseconds = facts.ttlMilliseconds
     heldBelow = Atomic(isHeld)
@@ -100,7 +103,7 @@ package final class StoredObject: Sendable {
 
   /// Whether a codec was tried in vain.
   func hasDeclined(_ codec: UInt8) -> Bool {
-    declinedCodecs.load(ordering: .relaxed) & CodecSet.bit(of: codec) != 0
+    isDerived || declinedCodecs.load(ordering: .relaxed) & CodecSet.bit(of: codec) != 0
   }
 
   func decline(_ codec: UInt8) {

@@ -52,6 +52,11 @@ extension Stripe.State {
     ghosts.note(Self.fingerprint(object.key, place.namespace), cause)
   }
 
+  /// Remembers why an object that is not in the index is not there.
+  mutating func noteAbsence(of key: ObjectKey, at place: ChunkPlace, _ cause: MissCause) {
+    ghosts.note(Self.fingerprint(key, place.namespace), cause)
+  }
+
   private static func fingerprint(_ key: ObjectKey, _ namespace: UInt32) -> UInt64 {
     var hasher = Hasher()
     hasher.combine(namespace)

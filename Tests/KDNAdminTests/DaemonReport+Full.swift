@@ -62,11 +62,8 @@ extension DaemonReport {
         decodesJoinedTotal: 923, decodesFailedTotal: 924, recodings: 930, queued: 925,
         encoding: 926, decoding: 927, profilesInUse: 941, profilesLoaded: 942, profileBytes: 943,
         profilesLostTotal: 944),
-      delivery: DeliveryReport(
-        codecs: [
-          .init(name: "raw", itemsTotal: 931, sentBytesTotal: 932, rawBytesTotal: 932),
-          .init(name: "small", itemsTotal: 933, sentBytesTotal: 934, rawBytesTotal: 935),
-        ], adaptedTotal: 936, recomputeTotal: 937, inexactTotal: 938),
+      blends: .full,
+      delivery: .full,
       work: .full,
       reload: ReloadState(
         lastSucceeded: false, lastUnixMilliseconds: 1_700_000_001_000, succeededTotal: 1,
@@ -122,4 +119,22 @@ extension NamespaceReport {
       evictionsTotal: 1116, evictedBytesTotal: 1117, quotaRefusalsTotal: 1118,
       rateRefusalsTotal: 1119)
   }
+}
+
+extension BlendReport {
+  /// Numbers that are all different.
+  static let full = BlendReport(
+    assembledTotal: 951, assembledTokensTotal: 952, assembledBytesTotal: 953,
+    assembleSecondsTotal: 9.75, hitsTotal: 954, joinedTotal: 955, forbiddenTotal: 956,
+    unknownTotal: 957, unsuitedTotal: 958, missingTotal: 959, busyTotal: 960,
+    withoutRoomTotal: 961, cancelledTotal: 962, underWay: 963, kept: 964)
+}
+
+extension DeliveryReport {
+  /// Numbers that are all different.
+  static let full = DeliveryReport(
+    codecs: [
+      .init(name: "raw", itemsTotal: 931, sentBytesTotal: 932, rawBytesTotal: 932),
+      .init(name: "small", itemsTotal: 933, sentBytesTotal: 934, rawBytesTotal: 935),
+    ], adaptedTotal: 936, recomputeTotal: 937, inexactTotal: 938)
 }

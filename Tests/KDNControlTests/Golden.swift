@@ -2,6 +2,23 @@
 enum Golden {
   static let report = """
     {
+      "blends": {
+        "assemble_seconds_total": 2.5,
+        "assembled_bytes_total": 203,
+        "assembled_tokens_total": 202,
+        "assembled_total": 201,
+        "busy_total": 210,
+        "cancelled_total": 212,
+        "forbidden_total": 206,
+        "hits_total": 204,
+        "joined_total": 205,
+        "kept": 214,
+        "missing_total": 209,
+        "under_way": 213,
+        "unknown_total": 207,
+        "unsuited_total": 208,
+        "without_room_total": 211
+      },
       "codecs": [
         {
           "bytes": 15,

@@ -16,7 +16,7 @@ enum Samples {
     operations: [operation], connections: connections, namespaces: [namespace],
     codecs: [CodecReport(name: "raw", objects: 14, bytes: 15, rawBytes: 16)],
     diskCodecs: [CodecReport(name: "small", objects: 161, bytes: 162, rawBytes: 163)],
-    coding: coding,
+    coding: coding, blends: blends,
     delivery: DeliveryReport(
       codecs: [.init(name: "small", itemsTotal: 155, sentBytesTotal: 156, rawBytesTotal: 157)],
       adaptedTotal: 158, recomputeTotal: 159, inexactTotal: 160),
@@ -41,6 +41,12 @@ enum Samples {
     work.lostTotal = 211
     return work
   }()
+
+  static let blends = BlendReport(
+    assembledTotal: 201, assembledTokensTotal: 202, assembledBytesTotal: 203,
+    assembleSecondsTotal: 2.5, hitsTotal: 204, joinedTotal: 205, forbiddenTotal: 206,
+    unknownTotal: 207, unsuitedTotal: 208, missingTotal: 209, busyTotal: 210,
+    withoutRoomTotal: 211, cancelledTotal: 212, underWay: 213, kept: 214)
 
   static let coding = CodingReport(
     encodedTotal: 164, encodedRawBytesTotal: 165, encodedBytesTotal: 166, encodeSecondsTotal: 1.5,

@@ -8,7 +8,11 @@ extension ScriptedTier {
 
   /// Puts an object in as if an earlier run had written it.
   func put(_ facts: ObjectFacts, fill: UInt8) {
-    let bytes = [UInt8](repeating: fill, count: facts.storedBytes)
+    put(facts, bytes: [UInt8](repeating: fill, count: facts.storedBytes))
+  }
+
+  /// The same with bytes of one's own.
+  func put(_ facts: ObjectFacts, bytes: [UInt8]) {
     state.withLock {
       $0.add(Stored(facts: facts, bytes: bytes, isDurable: true))
     }

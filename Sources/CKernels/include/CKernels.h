@@ -178,6 +178,14 @@ KDN_API int32_t kdn_rope_table(
   const double *frequencies, uint64_t half, uint64_t first_token, uint64_t tokens, float *cosines,
   float *sines);
 
+// Rows [token][dim] of one head that stand next to each other, moved to other positions: x rotated
+// by the angles of the table's first token, the same for all rows, in the plane's way (see
+// kdn_uniform_decode), then x * scale unless that is 1, each product rounded; rounded to the type.
+// `in` and `out` do not overlap; heads and head_tokens do not matter.
+KDN_API int32_t kdn_move_rows(
+  int32_t path, const kdn_plane *plane, float scale, const void *in, uint64_t in_bytes, void *out,
+  uint64_t out_bytes);
+
 // MARK: uniform blocks
 
 // Bytes of scratch that a plane takes below (64-byte aligned or not).

@@ -38,6 +38,8 @@ package struct ServerConfiguration: Sendable {
   package var disk: DiskSettings
   /// Which objects are kept encoded.
   package var codecs: CodecSettings
+  /// Blends of documents.
+  package var blends: BlendConfiguration
   /// The tenants that the configuration itself names, in the order of their names.
   package var tenants: [Tenant]
   /// Path of the file of further tenants; nil if there is none.
@@ -97,6 +99,9 @@ package struct ServerConfiguration: Sendable {
     wantsPrefault = parser.choice("prefault", ["on": true, "off": false], else: true)
     disk = parser.disk()
     codecs = parser.codecs()
+    blends = BlendConfiguration(
+      workers: parser.count("blend_workers", 1...64),
+      ttlSeconds: parser.count("blend_ttl", 1...86_400))
     let isLoopback = listeners.allSatisfy(\.isLoopback)
     hasDevelopmentNamespace =
       parser.choice("development_namespace", ["auto": true, "off": false], else: false)

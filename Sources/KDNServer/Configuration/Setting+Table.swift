@@ -131,6 +131,11 @@ extension Setting {
       "codec_cpu", "50", "percent",
       "Most processor time that encoding takes, of one core; it never goes before serving."),
     Setting(
+      "blend_workers", "2", "count", "Threads that put the KV of several documents together."),
+    Setting(
+      "blend_ttl", "600", "seconds",
+      "For so long KV that was put together stays, if there is room."),
+    Setting(
       "namespaces", list: [], "NAME:SHA256",
       "Namespaces and the SHA-256 of a token that opens them, in hexadecimal; a name may recur.",
       .reloadable, .secret),

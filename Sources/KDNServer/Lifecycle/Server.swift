@@ -81,6 +81,7 @@ package final class Server: Sendable {
     sweeper = Sweeper(
       pool: storage.pool, work: context.work, hasTier: storage.tier != nil)
     let codecs = try CodecService(context, state)
+    try BlendService.start(storage.pool, configuration.blends)
     let changer = LiveChanger(
       context: context, keeper: keeper, threshold: surroundings.threshold, events: events,
       codecs: codecs, loops: Array(zip(loops, members)))
@@ -187,6 +188,8 @@ package final class Server: Sendable {
   /// that took longer than the drain timeout.
   package func drain(finished: @escaping @Sendable (Bool) -> Void) {
     context.startDraining()
+    // Who waits for a layer is told, and does not hold up the end.
+    context.pool.closeBlending()
     context.log.notice("draining", metadata: ["connections": "\(context.counters.connectionCount)"])
     for (index, (loop, members)) in zip(loops, members).enumerated() {
       loop.post { [drainedLoops, rdma] loop in

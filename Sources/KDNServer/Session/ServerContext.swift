@@ -23,6 +23,8 @@ final class ServerContext: Sendable {
   let work: WorkQueues
   /// What GET has sent in which form.
   let deliveries = DeliveryCounters()
+  /// Orders for blends that were refused before the pool saw them.
+  let blends = BlendCounters()
   /// What codecs learned, as far as it is in use.
   let profiles = CodecProfiles()
   /// Memory shared with clients on this host.

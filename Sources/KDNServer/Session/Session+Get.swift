@@ -75,14 +75,17 @@ extension Session {
     context.counters.countWaiting(-1)
   }
 
-  /// Something that a waiting GET misses was committed or read: go on once nothing is missing.
+  /// Something that a waiting GET misses was committed, given up or read: go on once nothing is
+  /// missing.
   private func recheck(_ id: UInt64, on loop: isolated Loop) {
     guard let get = pendingGets[id], let namespace = member?.namespace else { return }
     switch get.cause {
     case .commits(let tickets):
-      guard get.request.items.allSatisfy({ context.pool.contains($0.key, in: namespace) }) else {
-        return
+      let isSettled = get.request.items.allSatisfy { item in
+        context.pool.contains(item.key, in: namespace)
+          || context.pool.isGivenUp(item.key, in: namespace)
       }
+      guard isSettled else { return }
       remove(id)
       for ticket in tickets { context.pool.cancel(ticket) }
       let call = get.ended(now: loop.now())

@@ -30,6 +30,7 @@ extension Session {
       case .work(let request): try work(request, call, on: loop)
       case .document(let request): try document(request, call, on: loop)
       case .edit(let request): try edit(request, call, on: loop)
+      case .compose(let request): try compose(request, call, on: loop)
       case .pin, .unpin:
         respondOnceSettled(try answer(request, member.namespace), call, on: loop)
       default: respond(try answer(request, member.namespace), call, now: loop.now())
@@ -104,16 +105,11 @@ extension Session {
     case .prefetch(let request):
       let answer = pool.prefetch(request.keys, in: namespace)
       return .prefetch(PrefetchResponse(present: answer.present, started: answer.started))
-    case .compose:
-      throw Refusal(
-        .unsupported,
-        FieldFault(
-          "op", value: UInt64(request.operation.rawValue), limit: 0, "not done by this server"))
     case .stats:
       let json = context.report.json(context, namespace: namespace)
       return .stats(StatsResponse(json: json))
     case .hello, .get, .putBegin, .putData, .putCommit, .putAbort, .purge, .mapSlab, .openWindow,
-      .linkTicket, .codecProfile, .work, .document, .edit:
+      .linkTicket, .codecProfile, .work, .document, .edit, .compose:
       preconditionFailure("\(request.operation) is not answered here")
     }
   }

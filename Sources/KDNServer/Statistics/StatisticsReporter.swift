@@ -39,7 +39,7 @@ final class StatisticsReporter: Sendable {
         namespace: own, connections: context.counters.snapshot, links: context.links.reports,
         sharedMemory: context.sharedMemoryReport.map(\.withoutConnections),
         disk: tier.map { DiskReport($0.statistics, statistics.writeBehind) },
-        work: context.work.report))
+        blends: BlendReport(pool.blendStatistics, context.blends), work: context.work.report))
   }
 
   /// How long the daemon has run.
@@ -73,6 +73,7 @@ private struct DaemonStatistics: Encodable {
   let links: [LinkReport]
   let sharedMemory: SharedMemoryReport?
   let disk: DiskReport?
+  let blends: BlendReport
   let work: WorkReport
 }
 
