@@ -20,24 +20,17 @@ from kdn.engines import transformers_blend as blending
 from kdn.errors import FieldError
 
 B_EDITS = [
-    ListedEdit(3, Edit.scale_keys(1.5, [(10, 20), (40, 41)])),
-    ListedEdit(4, Edit.drop([(50, 60)])),
-    ListedEdit(7, Edit.scale_keys(0.5, [(15, 30)])),
-    ListedEdit(9, Edit.scale_values(-2.0, [(0, 5)])),
+    Edit.scale_keys(1.5, [(10, 20), (40, 41)]),
+    Edit.drop([(50, 60)]),
+    Edit.scale_keys(0.5, [(15, 30)]),
+    Edit.scale_values(-2.0, [(0, 5)]),
 ]
+SOURCES = pytest.mark.parametrize("source", blending.SOURCES)
 
 
-class Edited(Wrapped):
-    """A client of a server that keeps edits."""
-
-    def __init__(self, client: Any, edits: dict[str, list[ListedEdit]]) -> None:
-        super().__init__(client)
-        self.edits = edits
-        self.asked = 0
-
-    def list_edits(self, name: str, timeout: float | None = None) -> list[ListedEdit]:
-        self.asked += 1
-        return list(self.edits.get(name, []))
+def edit_all(client: Any, name: str, edits: list[Edit]) -> None:
+    for edit in edits:
+        client.add_edit(name, edit)
 
 
 def factors(kind: str) -> torch.Tensor:
@@ -62,11 +55,13 @@ def model() -> Any:
     return loud_model("llama")
 
 
-def test_edits_scale_and_drop_where_they_say(client, model):
+@SOURCES
+def test_edits_scale_and_drop_where_they_say(client, model, source):
     learn_all(model, client)
-    edited = Edited(client, {"b": B_EDITS})
-    found = blending.compose(model, ["a", "b", "c"], edited)
     plain = blending.compose(model, ["a", "b", "c"], client)
+    assert plain.cache is not None, "all is here before an edit ends the server's blend"
+    edit_all(client, "b", B_EDITS)
+    found = blending.compose(model, ["a", "b", "c"], client, source=source)
     assert (found.row_count, found.end_position) == (278, 290)
     kept = [row for row in range(288) if not 199 <= row < 209]
     assert found.positions == [plain.positions[row] for row in kept]
@@ -75,20 +70,22 @@ def test_edits_scale_and_drop_where_they_say(client, model):
         assert torch.allclose(mine.values, own.values[:, :, kept] * factors("values"), rtol=1e-6)
 
 
-def test_rows_that_are_computed_anew_are_edited_too(client, model):
-    learn_all(model, client)
-    scaled = [B_EDITS[0], B_EDITS[2]]
+@SOURCES
+def test_rows_that_are_computed_anew_are_edited_too(client, model, source):
     # Scaled keys change what is attended to: with values of no weight nothing else differs.
     with torch.no_grad():
         for layer in model.model.layers:
             layer.self_attn.o_proj.weight.zero_()
     learn_all(model, client)
-    edited = Edited(client, {"b": scaled})
-    found = blending.blend(model, ["a", "b", "c"], edited, recompute=1.0, selection="first")
-    plain = blending.compose(model, ["a", "b", "c"], edited)
+    edit_all(client, "b", [B_EDITS[0], B_EDITS[2]])
+    names = ["a", "b", "c"]
+    found = blending.blend(
+        model, names, client, recompute=1.0, selection="first", source=source
+    )
+    plain = blending.compose(model, names, client, source=source)
     assert len(found.recomputed) == 138
     assert difference(found.cache, plain.cache) < 1e-5
-    without = blending.compose(model, ["a", "b", "c"], edited, edits=False)
+    without = blending.compose(model, names, client, edits=False, source=source)
     assert difference(without.cache, plain.cache) > 0.05
 
 
@@ -97,8 +94,8 @@ def test_what_was_scaled_does_not_count_as_deviating(client, model):
         for layer in model.model.layers:
             layer.self_attn.o_proj.weight.zero_()
     learn_all(model, client)
-    edited = Edited(client, {"b": [ListedEdit(1, Edit.scale_keys(4.0, [(60, 90)]))]})
-    composed = blending.compose(model, ["a", "b", "c"], edited)
+    client.add_edit("b", Edit.scale_keys(4.0, [(60, 90)]))
+    composed = blending.compose(model, ["a", "b", "c"], client)
     found = blending.recompute(model, composed, selection="deviation", budget=0.05)
     # Nothing attends, so that only rounding deviates; of scaled rows no more than of others.
     scaled = set(range(209, 239))
@@ -108,12 +105,14 @@ def test_what_was_scaled_does_not_count_as_deviating(client, model):
 
 def test_an_edit_that_comes_meanwhile_is_no_blend(client, model):
     learn_all(model, client)
-    edited = Edited(client, {})
-    list_edits = edited.list_edits
+    edited = Wrapped(client)
+    asked = []
 
     def changing(name: str, timeout: float | None = None) -> list[ListedEdit]:
-        answer = list_edits(name, timeout)
-        edited.edits = {"b": B_EDITS[:1]}
+        answer = client.list_edits(name, timeout=timeout)
+        if not asked:
+            client.add_edit(name, B_EDITS[0])
+        asked.append(name)
         return answer
 
     edited.list_edits = changing
@@ -124,8 +123,18 @@ def test_an_edit_that_comes_meanwhile_is_no_blend(client, model):
 
 def test_edits_that_leave_nothing_are_refused(client, model):
     learn_all(model, client)
-    edited = Edited(client, {"c": [ListedEdit(1, Edit.drop([(1, 40)]))]})
-    assert blending.compose(model, ["c"], edited).row_count == 1
+    client.add_edit("c", Edit.drop([(1, 40)]))
+    assert blending.compose(model, ["c"], client).row_count == 1
     with pytest.raises(FieldError) as caught:
-        blending.compose(model, ["a", "c"], edited)
+        blending.compose(model, ["a", "c"], client)
     assert caught.value.field == "document"
+
+
+def test_reverted_edits_leave_the_blend_as_it_was_bit_for_bit(client, model):
+    learn_all(model, client)
+    before = blending.compose(model, ["a", "b", "c"], client)
+    assert before.cache is not None, "all is here before an edit ends the server's blend"
+    edit_all(client, "b", B_EDITS)
+    assert client.revert_edits("b") == len(B_EDITS)
+    after = blending.compose(model, ["a", "b", "c"], client)
+    assert difference(after.cache, before.cache) == 0 and after.plan == before.plan

@@ -23,7 +23,8 @@ from kdn.errors import FieldError
 from kdn.results import MissCause
 
 
-def test_bytes_that_are_not_what_was_stored_are_no_blend(client):
+@pytest.mark.parametrize(("source", "named"), [("here", "a"), ("server", "a, b")])
+def test_bytes_that_are_not_what_was_stored_are_no_blend(client, source, named):
     model = loud_model("llama")
     learn_all(model, client)
     tampered = Wrapped(client)
@@ -34,19 +35,23 @@ def test_bytes_that_are_not_what_was_stored_are_no_blend(client):
 
     tampered.after = spoil
     with pytest.raises(DocumentUnavailable) as caught:
-        blending.blend(model, ["a", "b"], tampered)
-    assert (caught.value.document, caught.value.cause) == ("a", MissCause.CORRUPT)
+        blending.blend(model, ["a", "b"], tampered, source=source)
+    assert (caught.value.document, caught.value.cause) == (named, MissCause.CORRUPT)
 
 
-def test_a_missing_chunk_names_the_document_and_the_cause(client):
+@pytest.mark.parametrize(
+    ("source", "what"), [("here", "chunk 1 of 2"), ("server", "its chunks")]
+)
+def test_a_missing_chunk_names_the_document_and_the_cause(client, source, what):
     model = loud_model("llama")
     learn_all(model, client)
     plane = _documents.the_plane(model)
     document = client.resolve_document("b").document
     client.purge(keys=[plane.key(document.hashes[1])])
     with pytest.raises(DocumentUnavailable) as caught:
-        blending.blend(model, ["a", "b", "c"], client)
-    assert (caught.value.document, caught.value.what) == ("b", "chunk 1 of 2")
+        blending.blend(model, ["a", "b", "c"], client, source=source)
+    assert (caught.value.document, caught.value.what) == ("b", what)
+    assert caught.value.cause is MissCause.PURGED
     client.purge(keys=[_documents.tokens_key(document)])
     with pytest.raises(DocumentUnavailable) as caught:
         blending.blend(model, ["b"], client)

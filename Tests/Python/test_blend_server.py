@@ -22,7 +22,8 @@ from kdn.edits import Edit
 from kdn.engines import _documents
 from kdn.engines import transformers_blend as blending
 from kdn.engines._delivery import Arriving
-from kdn.errors import FieldError, ServerError, Status
+from kdn.errors import FieldError
+from kdn.results import MissCause
 
 SERVED = [name for name in MODELS if name not in (*SEVERAL_PLANES, SLIDING)]
 DTYPES = [torch.bfloat16, torch.float16, torch.float32]
@@ -86,10 +87,9 @@ def test_a_chunk_that_is_gone_is_no_blend(client):
     plane = _documents.the_plane(model)
     document = client.resolve_document("b").document
     client.purge(keys=[plane.key(document.hashes[1])])
-    with pytest.raises((ServerError, DocumentUnavailable)) as caught:
+    with pytest.raises(DocumentUnavailable) as caught:
         blending.compose(model, ["a", "b"], client)
-    if isinstance(caught.value, ServerError):
-        assert caught.value.status is Status.NOT_FOUND
+    assert (caught.value.document, caught.value.cause) == ("b", MissCause.PURGED)
 
 
 def test_what_a_request_forbids_is_refused_before_anything_is_asked(client):

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Union
 
 import torch
 
+from kdn.blending.errors import DocumentUnavailable
 from kdn.blending.plan import BlendPlan, Piece, plan
 from kdn.blending.rotation import movable, position_limit
 from kdn.compose import BlendPiece
@@ -27,7 +28,8 @@ from kdn.engines._delivery import Arriving, Delivered
 from kdn.engines._identity import model_name as identify
 from kdn.engines._rope import UnsupportedModel
 from kdn.engines.transformers import CHUNK_TOKENS, prefill, token_ids
-from kdn.errors import FieldError, ProtocolError, ServerError
+from kdn.errors import FieldError, KDNError, ProtocolError, ServerError, Status
+from kdn.results import MissCause
 
 if TYPE_CHECKING:
     from kdn.edits import ListedEdit
@@ -233,7 +235,7 @@ def _composed(
     except ServerError as error:
         if error.status in _edits.UNKNOWN:
             return None
-        raise
+        raise _told(error, asked.documents) from error
     theirs = [
         (one.first_position, one.first_row, one.dropped, one.recompute) for one in composed.pieces
     ]
@@ -244,6 +246,15 @@ def _composed(
         raise ProtocolError("plan", theirs, ours)
     name = ", ".join(document.name for document in asked.documents)
     return Arriving(client, plane, composed, name, timeout)
+
+
+def _told(error: ServerError, documents: Sequence[KnownDocument]) -> KDNError:
+    """The error by its document's name, where COMPOSE says that chunks of it are gone."""
+    is_gone = error.status is Status.NOT_FOUND and error.field == "chunks"
+    if not is_gone or error.value >= len(documents):
+        return error
+    cause = MissCause(error.limit) if error.limit in set(MissCause) else MissCause.NEVER_STORED
+    return DocumentUnavailable(documents[error.value].name, "its chunks", cause)
 
 
 def recompute(
