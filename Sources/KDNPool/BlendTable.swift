@@ -83,7 +83,18 @@ struct BlendTable: Sendable {
   mutating func fail(_ blend: Blend, _ cause: MissCause?, now: Instant) {
     leave(blend)
     _ = remove(blend)
-    guard let cause else { return }
+    if let cause { note(cause, of: blend, now: now) }
+  }
+
+  /// Forgets a blend that was assembled, and notes why nobody need wait for it; false if it was
+  /// forgotten already.
+  mutating func drop(_ blend: Blend, _ cause: MissCause, now: Instant) -> Bool {
+    guard remove(blend) else { return false }
+    note(cause, of: blend, now: now)
+    return true
+  }
+
+  private mutating func note(_ cause: MissCause, of blend: Blend, now: Instant) {
     lastSerial += 1
     failures[blend.name] = Failure(cause: cause, serial: lastSerial)
     let end = now.advanced(milliseconds: settings.ttlMilliseconds)
@@ -106,6 +117,9 @@ struct BlendTable: Sendable {
     rows[blend.name] = nil
     return true
   }
+
+  /// The blend of a name, under way or assembled.
+  func blend(of name: Name) -> Blend? { rows[name] }
 
   /// Why a blend was given up, if that was not long ago and nobody has ordered it since.
   func failure(of name: Name) -> MissCause? { failures[name]?.cause }

@@ -14,7 +14,8 @@ package struct EvictionFacts: Sendable {
   package let lastUse: UInt64
   /// The policy's age for its tenant when it was last used.
   package let ageAtLastUse: Double
-  /// Whether a chunk before it is gone, so that no prefix reaches it.
+  /// Whether it is worth nothing by itself: a chunk before it is gone, so that no prefix reaches
+  /// it, or it was put together here from others.
   package let isOrphan: Bool
 }
 

@@ -124,10 +124,12 @@ extension Pool {
   /// Gives up and drops the blends of a tenant that `isMeant` says are.
   private func dropBlends(in namespace: Namespace, where isMeant: (BlendOrder) -> Bool) {
     guard let blending = blending.withLock({ $0 }) else { return }
-    let number = namespace.number
+    let (number, now) = (namespace.number, clock.now())
     for blend in blending.table.withLock({ $0.blends(of: number) }) where isMeant(blend.order) {
       cancel(blend, .purged, blending)
-      if blending.table.withLock({ $0.remove(blend) }) { dropLayers(of: blend, .purged) }
+      if blending.table.withLock({ $0.drop(blend, .purged, now: now) }) {
+        dropLayers(of: blend, .purged)
+      }
     }
   }
 
@@ -159,13 +161,15 @@ extension Pool {
     }
   }
 
-  /// Whether a key is that of a layer whose blend was given up, so that waiting for it is in vain.
+  /// Whether a key is that of a layer whose blend was given up or is assembled already, so that
+  /// waiting for what is not here is in vain.
   package func isGivenUp(_ key: ObjectKey, in namespace: Namespace) -> Bool {
     guard key.kind == .layout, key.variant == BlendOrder.variant,
       let blending = blending.withLock({ $0 })
     else { return false }
     let name = BlendTable.Name(namespace: namespace.number, hash: key.hash)
-    return blending.table.withLock { $0.failure(of: name) } != nil
+    let (blend, cause) = blending.table.withLock { ($0.blend(of: name), $0.failure(of: name)) }
+    return cause != nil || blend?.phase == .done
   }
 
   /// Gives up all blends, and begins no more.

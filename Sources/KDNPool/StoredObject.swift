@@ -163,7 +163,8 @@ package final class StoredObject: Sendable {
       recomputeMicroseconds: recomputeMicroseconds, uses: uses.load(ordering: .relaxed),
       lastUse: lastUse.load(ordering: .relaxed),
       ageAtLastUse: Double(bitPattern: ageAtLastUseBits.load(ordering: .relaxed)),
-      isOrphan: isOrphan)
+      // What is derived is soon made again, but not without what it was made of: that stays longer.
+      isOrphan: isOrphan || isDerived)
   }
 
   /// Whether the object is of its namespace's present generation and its TTL has not ended.

@@ -106,6 +106,30 @@ struct BlendEndTests {
     half.blends.fixture.purge(.keys([half.blends.key(1, 0)]))
     #expect(half.blends.present(half.order).isEmpty)
     #expect(half.blends.statistics.kept == 0)
+    let key = half.order.key(of: half.order.layers[0])
+    #expect(try half.blends.pool.wait(for: key, in: half.tenant) {} == nil)
+  }
+
+  @Test func nobodyWaitsForALayerThatWentSinceItWasAssembled() throws {
+    let half = try HalfDone()
+    half.blends.executor.runAll()
+    let key = half.order.key(of: half.order.layers[1])
+    half.blends.fixture.purge(.keys([key]))
+    #expect(half.blends.present(half.order) == [0, 2])
+    #expect(try half.blends.pool.wait(for: key, in: half.tenant) {} == nil)
+  }
+
+  @Test func aBlendIsEvictedBeforeWhatItWasMadeOf() throws {
+    let half = try HalfDone()
+    half.blends.executor.runAll()
+    let pool = half.blends.pool
+    let now = pool.clock.now()
+    let keys = [half.order.key(of: half.order.layers[0]), half.blends.key(1, 0)]
+    let ranks = try keys.map { key in
+      let object = try #require(pool.live(key, in: half.tenant, now: now))
+      return ChainAwarePolicy().rank(object.evictionFacts(isOrphan: false))
+    }
+    #expect(ranks[0] < ranks[1])
   }
 
   @Test func itCanBeOrderedAgainAfterItWasGivenUp() throws {
