@@ -2,12 +2,14 @@
 
 Three documents of 512 tokens, each learnt alone through a daemon, are put together in several ways
 and compared with a full prefill of the same tokens. "unrelated": the first two are of other texts
-than the third, which the continuation follows; "consecutive": the three are neighbours.
+than the third, which the continuation follows; "consecutive": the three are neighbours. What
+settles documents is learnt from texts that no case has.
 
-usage: blend_bench.py --cache FOLDER [--quick] [--output FILE] [--threads N]
+usage: blend_bench.py --cache FOLDER [--quick] [--output FILE] [--threads N] [--settling FILE]
 
-CACHE holds the model and gets the texts; the daemon's program is named in KDND. Writes lines of
-JSON, prints tables in Markdown and the bars missed.
+SETTLING is read if it is there, else learnt and written. CACHE holds the model and gets the texts;
+the daemon's program is named in KDND. Writes lines of JSON, prints tables in Markdown and the bars
+missed.
 """
 
 from __future__ import annotations
@@ -20,6 +22,7 @@ import os
 import pathlib
 import platform
 import sys
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -38,6 +41,7 @@ from kdn.engines._selection import deviation_layer_of
 
 MORE = ("secA5", "secD5", "topics/cache", "ref/request-response")
 QUICK_CASES = 2
+QUICK_TEXTS = 5
 OTHERS = (1, 5)  # how far on in the list of texts the unrelated documents are
 
 Made = tuple[Any, int, float]
@@ -45,6 +49,8 @@ Made = tuple[Any, int, float]
 
 class Bench:
     """One run: the model, its documents, and a daemon."""
+
+    settling: blending.Settling
 
     def __init__(self, cache: pathlib.Path, client: Any, threads: int) -> None:
         self.cache = cache
@@ -59,6 +65,33 @@ class Bench:
             "deviation 10 %": lambda names: self._blend(names, 0.10, "deviation"),
             "first 15 %": lambda names: self._blend(names, 0.15, "first"),
             "deviation 15 %": lambda names: self._blend(names, 0.15, "deviation"),
+            "settled": lambda names: self._settled(names, 0.0),
+            "settled, deviation 10 %": lambda names: self._settled(names, 0.10),
+            "settled, deviation 15 %": lambda names: self._settled(names, 0.15),
+        }
+
+    def settle(self, quick: bool, file: pathlib.Path | None) -> dict[str, Any]:
+        """Learns what settles documents, of texts that no case has, or reads it; says how long."""
+        started = time.monotonic()
+        if file is not None and file.exists():
+            self.settling = blending.Settling.decoded(file.read_bytes())
+            return {"bench": "blend", "settling": "read", "bytes": file.stat().st_size}
+        used = {text.name for text in _texts()}
+        ids = []
+        for text in (*LEARNED_ESSAYS, *LEARNED_MANUALS):
+            if text.name not in used:
+                found = self.judge.tokenizer(read(text, self.cache)).input_ids
+                ids.append(found[: PIECES * PIECE_TOKENS])
+        ids = [one for one in ids if len(one) == PIECES * PIECE_TOKENS]
+        ids = ids[:QUICK_TEXTS] if quick else ids
+        self.settling = blending.learn_settling(self.model, ids, piece_tokens=PIECE_TOKENS)
+        data = self.settling.encoded()
+        if file is not None:
+            file.write_bytes(data)
+        seconds = time.monotonic() - started
+        return {
+            "bench": "blend", "settling": f"{len(ids)} texts", "seconds": seconds,
+            "bytes": len(data),
         }
 
     def run(self, quick: bool) -> Iterator[dict[str, Any]]:
@@ -66,7 +99,9 @@ class Bench:
         for case in self._cases(quick):
             names = [f"{case.name}/{number}" for number in range(PIECES)]
             for name, ids in zip(names, case.documents, strict=True):
-                blending.learn_document(self.model, list(ids), name, self.client)
+                blending.learn_document(
+                    self.model, list(ids), name, self.client, settling=self.settling
+                )
             reference, scores = self.judge.reference(case)
             yield self._line(case, "full prefill", scores)
             for method, make in self.methods.items():
@@ -109,6 +144,9 @@ class Bench:
             depth = options.get("deviation_layer") or deviation_layer_of(self.model)
         return made.cache, made.end_position, self.judge.costs.blend(made, depth)
 
+    def _settled(self, names: list[str], share: float) -> Made:
+        return self._blend(names, share, "deviation", settling=self.settling.name)
+
     def _concatenate(self, names: list[str]) -> Made:
         alone = [blending.compose(self.model, [name], self.client) for name in names]
         return concatenated(self.model, alone), sum(one.row_count for one in alone), 0.0
@@ -126,12 +164,15 @@ def main() -> int:
     parser.add_argument("--output", type=pathlib.Path, default=pathlib.Path("blend.jsonl"))
     parser.add_argument("--threads", type=int, default=min(2, os.cpu_count() or 1))
     parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--settling", type=pathlib.Path)
     options = parser.parse_args()
     lines: list[dict[str, Any]] = []
     with options.output.open("w") as output, running_daemon("--ram", "1GiB") as daemon:
         with kdn.Client(daemon.address) as client:
             _write(output, _about(options.threads))
-            for line in Bench(options.cache, client, options.threads).run(options.quick):
+            bench = Bench(options.cache, client, options.threads)
+            _write(output, bench.settle(options.quick, options.settling))
+            for line in bench.run(options.quick):
                 lines.append(line)
                 _write(output, line)
                 print(f"{line['case']} {line['method']}: {line['kl']:.4f}", file=sys.stderr)

@@ -10,7 +10,7 @@ from typing import Any
 SETTINGS = ("unrelated", "consecutive")
 # Method, the most KL in nats per token, and the most that repeating may cost in nats per token.
 BARS = (
-    ("re-rotate, drop first", 0.022, None),
+    ("settled", 0.022, None),
     ("deviation 10 %", 0.016, 0.12),
     ("deviation 15 %", 0.014, None),
 )

@@ -30,12 +30,18 @@ package struct BlendIdentity: Hashable, Sendable {
   package let firstPosition: Int
   /// The documents, in order.
   package let pieces: [Piece]
+  /// The settling of which documents but the first are read; nil: as they were computed alone.
+  package let settling: ChunkHash?
 
   private static let domain = "kdn/1/blend"
 
   /// Gathers what decides a blend.
-  package init(layout: LayoutID, dropFirst: Bool, firstPosition: Int, pieces: [Piece]) {
+  package init(
+    layout: LayoutID, dropFirst: Bool, firstPosition: Int, pieces: [Piece],
+    settling: ChunkHash? = nil
+  ) {
     self.layout = layout
+    self.settling = settling
     self.dropFirst = dropFirst
     self.firstPosition = firstPosition
     self.pieces = pieces
@@ -46,7 +52,7 @@ package struct BlendIdentity: Hashable, Sendable {
 
   /// `kdn/1/blend`; 16-byte layout id; u8 dropFirst; u32 firstPosition; u32 count; for each
   /// document 32-byte hash of its last chunk, u32 tokenCount, u32 positions, 32-byte hash of its
-  /// recipe.
+  /// recipe; at last the settling's 32 bytes, if there is one.
   package var canonicalEncoding: [UInt8] {
     var writer = ByteWriter(capacity: 64 + pieces.count * 72)
     writer.put(contentsOf: Self.domain.utf8)
@@ -60,6 +66,7 @@ package struct BlendIdentity: Hashable, Sendable {
       writer.put(UInt32(piece.width))
       piece.recipe.write(to: &writer)
     }
+    settling?.write(to: &writer)
     return writer.bytes
   }
 }

@@ -134,6 +134,17 @@ package enum HashChain {
     }
   }
 
+  /// Names the form of a document's chunk that a settling made of it: SHA-256 of `kdn/1/settled`,
+  /// the settling's name and the chunk's hash.
+  package static func settled(_ chunk: ChunkHash, by settling: ChunkHash) -> ChunkHash {
+    let domain = "kdn/1/settled"
+    var writer = ByteWriter(capacity: domain.utf8.count + 2 * ChunkHash.byteCount)
+    writer.put(contentsOf: domain.utf8)
+    settling.write(to: &writer)
+    chunk.write(to: &writer)
+    return digest(writer)
+  }
+
   /// The hash of an opaque object's key: SHA-256 of the client's key bytes.
   package static func opaque(_ key: [UInt8]) -> ChunkHash {
     var writer = ByteWriter(capacity: key.count)

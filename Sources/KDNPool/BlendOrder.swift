@@ -11,11 +11,17 @@ package struct BlendOrder: Sendable {
     package let document: PublishedDocument
     /// Its tokens that are kept: ascending, disjoint, inside the document.
     package let kept: [Range<Int>]
+    /// The hash under which each of its chunks is read: another than the document's own if it is
+    /// read in another form.
+    package let sources: [ChunkHash]
 
-    /// Puts a piece together.
-    package init(_ document: PublishedDocument, kept: [Range<Int>]) {
+    /// Puts a piece together, of the document's own chunks or of as many `sources`.
+    package init(_ document: PublishedDocument, kept: [Range<Int>], sources: [ChunkHash]? = nil) {
+      let own = document.document.hashes
+      precondition(sources == nil || sources?.count == own.count, "a source for each chunk")
       self.document = document
       self.kept = kept
+      self.sources = sources ?? own
     }
 
     /// Numbers of the chunks that have kept tokens.

@@ -51,7 +51,7 @@ extension Pool {
     for (piece, entry) in order.pieces.enumerated() {
       found.beginPiece()
       for number in entry.chunks.sorted() {
-        let hash = entry.document.document.hashes[number]
+        let hash = entry.sources[number]
         let inRAM = partsInRAM(of: hash, order.layout, blend.namespace, now: now)
         let cover =
           cover(of: inRAM)

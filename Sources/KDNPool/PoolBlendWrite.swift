@@ -157,7 +157,10 @@ extension Pool {
   func dropBlends(of chunks: Set<ChunkHash>, in namespace: Namespace) {
     guard !chunks.isEmpty else { return }
     dropBlends(in: namespace) { order in
-      order.pieces.contains { $0.document.document.hashes.contains(where: chunks.contains) }
+      order.pieces.contains { piece in
+        piece.document.document.hashes.contains(where: chunks.contains)
+          || piece.sources.contains(where: chunks.contains)
+      }
     }
   }
 

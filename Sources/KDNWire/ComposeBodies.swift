@@ -12,8 +12,10 @@ package struct ComposeRequest: FrameBody {
     package static let dropFirst = Flags(rawValue: 1)
     /// The documents' edits are applied.
     package static let edits = Flags(rawValue: 2)
+    /// Documents but the first are read as they were settled: a settling's name follows.
+    package static let settled = Flags(rawValue: 4)
     /// All that this build knows.
-    package static let known: Flags = [.dropFirst, .edits]
+    package static let known: Flags = [.dropFirst, .edits, .settled]
   }
 
   /// A document in the blend.
@@ -38,8 +40,10 @@ package struct ComposeRequest: FrameBody {
 
   /// The layout of all documents.
   package let layout: LayoutID
-  /// Facts of one bit.
+  /// Facts of one bit; `settled` exactly if there is a settling.
   package let flags: Flags
+  /// Names the settling of which the documents but the first have chunks; nil: as computed alone.
+  package let settling: ChunkHash?
   /// Position of the first token.
   package let firstPosition: Int
   /// Thousandths of the tokens that the caller can afford to compute anew.
@@ -60,10 +64,11 @@ package struct ComposeRequest: FrameBody {
   /// Puts a request together; its numbers must be within the limits of the protocol.
   package init(
     layout: LayoutID, pieces: [Piece], flags: Flags = [.dropFirst, .edits], firstPosition: Int = 0,
-    recomputePermille: Int = 0, forbidden: [String] = []
+    recomputePermille: Int = 0, forbidden: [String] = [], settling: ChunkHash? = nil
   ) {
     self.layout = layout
-    self.flags = flags
+    self.flags = settling == nil ? flags.subtracting(.settled) : flags.union(.settled)
+    self.settling = settling
     self.firstPosition = firstPosition
     self.recomputePermille = recomputePermille
     self.pieces = pieces
@@ -86,6 +91,12 @@ package struct ComposeRequest: FrameBody {
     let count = try reader.takeShortCount("count", least: 1, limit: Self.piecesMax)
     let forbiddenCount = try reader.takeShortCount("forbidden", limit: Self.forbiddenMax)
     try reader.takeZero(UInt16.self)
+    if flags.contains(.settled) {
+      try reader.require(atLeast: ChunkHash.byteCount)
+      settling = try ChunkHash(from: &reader)
+    } else {
+      settling = nil
+    }
     try reader.require(atLeast: count * Piece.byteCountMin + forbiddenCount * 2)
     var pieces: [Piece] = []
     pieces.reserveCapacity(count)
@@ -106,6 +117,7 @@ package struct ComposeRequest: FrameBody {
     writer.put(UInt16(pieces.count))
     writer.put(UInt16(forbidden.count))
     writer.put(UInt16(0))
+    settling?.write(to: &writer)
     for piece in pieces { piece.write(to: &writer) }
     for name in forbidden { writer.put(name, limit: Document.nameBytesMax) }
   }

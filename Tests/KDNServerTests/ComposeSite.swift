@@ -117,6 +117,20 @@ struct ComposeSite: ServerTesting {
     return epoch
   }
 
+  /// Stores what a settling made of a document's chunks: here the bytes of another document.
+  func settle(_ document: Int, tokens: Int, by settling: ChunkHash, as other: Int) throws {
+    for (index, hash) in try hashes(document, tokens: tokens).enumerated() {
+      let start = index * Self.chunkTokens
+      let range = start..<min(tokens, start + Self.chunkTokens)
+      let bytes = Self.bytes(other, tokens: range, whole)
+      let facts = PutBeginRequest(
+        key: ObjectKey(hash: HashChain.settled(hash, by: settling), layout: id, part: whole),
+        parent: hash, totalBytes: bytes.count, firstToken: UInt32(start),
+        tokenCount: UInt32(range.count))
+      _ = try client.put(facts, bytes: bytes)
+    }
+  }
+
   struct Unexpected: Error {}
 
   /// Adds an edit to a document.
@@ -129,7 +143,8 @@ struct ComposeSite: ServerTesting {
   func compose(
     _ documents: [Int], slots: [Int] = [], epochs: [UInt64] = [], firstPosition: Int = 0,
     flags: ComposeRequest.Flags = [.dropFirst, .edits], permille: Int = 0,
-    forbidden: [String] = [], layout: LayoutID? = nil, over client: Client? = nil
+    forbidden: [String] = [], settling: ChunkHash? = nil, layout: LayoutID? = nil,
+    over client: Client? = nil
   ) throws -> ComposeResponse {
     let pieces = documents.enumerated().map { index, document in
       ComposeRequest.Piece(
@@ -138,7 +153,7 @@ struct ComposeSite: ServerTesting {
     }
     let request = ComposeRequest(
       layout: layout ?? id, pieces: pieces, flags: flags, firstPosition: firstPosition,
-      recomputePermille: permille, forbidden: forbidden)
+      recomputePermille: permille, forbidden: forbidden, settling: settling)
     let answer = try (client ?? self.client).connection.request(
       .compose(request), deadlineMilliseconds: 0)
     guard case .compose(let response) = answer else { throw Unexpected() }

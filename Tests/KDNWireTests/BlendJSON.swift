@@ -14,6 +14,7 @@ extension ComposeRequest {
       "layoutID": .string("\(layout)"), "flags": .int(flags.rawValue),
       "firstPosition": .int(firstPosition), "recomputePermille": .int(recomputePermille),
       "forbidden": .array(forbidden.map { .string($0) }),
+      "settling": .string(settling.map { "\($0)" } ?? ""),
       "pieces": .array(
         pieces.map {
           .object(["name": .string($0.name), "epoch": .int($0.epoch), "slot": .int($0.slot)])

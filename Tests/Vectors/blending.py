@@ -17,10 +17,12 @@ def pairs(spans):
     return b"".join(struct.pack("<II", *span) for span in spans)
 
 
-def compose_body(pieces, flags=3, first=0, permille=100, forbidden=(), count=None, reserved=0):
+def compose_body(pieces, flags=3, first=0, permille=100, forbidden=(), count=None, reserved=0,
+                 settling=b""):
     data = LAYOUT_ID + struct.pack("<IIHHHH", flags, first, permille,
                                    len(pieces) if count is None else count, len(forbidden),
                                    reserved)
+    data += settling
     for name, epoch, slot in pieces:
         data += struct.pack("<QI", epoch, slot) + text(name)
     return data + b"".join(text(name) for name in forbidden)
@@ -61,15 +63,17 @@ def blending_frames():
 
 
 def compose_frames():
-    for name, pieces, flags, first, permille, forbidden in (
-        ("one", [("handbook", 0, 0)], 0, 0, 0, []),
+    for name, pieces, flags, first, permille, forbidden, settling in (
+        ("one", [("handbook", 0, 0)], 0, 0, 0, [], b""),
         ("three", [("handbook", 5, 1024), ("Prüfung/№ 1", 0, 0), ("handbook", 2**64 - 1, 600)], 3,
-         2**31 - 1, 1000, ["secret", "Prüfung/№ 2"]),
+         2**31 - 1, 1000, ["secret", "Prüfung/№ 2"], b""),
+        ("two, settled", [("handbook", 0, 0), ("letter", 1, 0)], 5, 7, 0, ["secret"], DIGESTS[1]),
     ):
         request(f"COMPOSE request of {name}", "COMPOSE",
-                compose_body(pieces, flags, first, permille, forbidden),
+                compose_body(pieces, flags, first, permille, forbidden, settling=settling),
                 {"layoutID": LAYOUT_ID.hex(), "flags": flags, "firstPosition": first,
                  "recomputePermille": permille, "forbidden": forbidden,
+                 "settling": settling.hex(),
                  "pieces": [{"name": piece, "epoch": epoch, "slot": slot}
                             for piece, epoch, slot in pieces]})
     for name, rows, end, recompute, pieces in (
@@ -184,7 +188,8 @@ def blending_faults():
 
     one = [("a", 0, 0)]
     for name, field, body in (
-        ("unknown flag", "flags", compose_body(one, flags=4)),
+        ("unknown flag", "flags", compose_body(one, flags=8)),
+        ("settling cut short", "bodyLength", compose_body([], 7, count=1, settling=b"\1" * 31)),
         ("position of 2^31", "firstPosition", compose_body(one, first=2**31)),
         ("1001 permille", "recomputePermille", compose_body(one, permille=1001)),
         ("no pieces", "count", compose_body([])),

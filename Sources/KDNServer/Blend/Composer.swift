@@ -37,7 +37,10 @@ struct Composer {
       let plan = try plan(documents, recipes, layout)
       let order = BlendOrder(
         hash: identity(documents, recipes).hash, layout: request.layout, layers: layers,
-        pieces: zip(documents, plan.placements).map { BlendOrder.Piece($0, kept: $1.kept.ranges) },
+        pieces: zip(documents, plan.placements).enumerated().map { index, piece in
+          BlendOrder.Piece(
+            piece.0, kept: piece.1.kept.ranges, sources: sources(of: piece.0, number: index))
+        },
         writer: try writer(documents, recipes, plan, layout))
       return Composition(order: order, response: answer(order, plan))
     } catch {
@@ -124,6 +127,14 @@ struct Composer {
       recomputePermille: request.recomputePermille, positionLimit: layout.positionLimit)
   }
 
+  /// The chunks of later documents as they were settled, if that is asked for.
+  ///
+  /// The first stands as it was computed: with nothing before it.
+  private func sources(of document: PublishedDocument, number: Int) -> [ChunkHash]? {
+    guard let settling = request.settling, number > 0 else { return nil }
+    return document.document.hashes.map { HashChain.settled($0, by: settling) }
+  }
+
   private func identity(
     _ documents: [PublishedDocument], _ recipes: [EditRecipe]
   ) -> BlendIdentity {
@@ -134,7 +145,8 @@ struct Composer {
         BlendIdentity.Piece(
           lastHash: document.document.hashes.last ?? .none, tokenCount: entry.0.tokenCount,
           width: entry.0.width, recipe: entry.1.hash)
-      })
+      },
+      settling: request.pieces.count > 1 ? request.settling : nil)
   }
 
   private func writer(

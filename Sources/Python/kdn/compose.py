@@ -18,7 +18,8 @@ RANGES_MAX = 1024
 ALL_RANGES_MAX = 1 << 16
 # The variant of a blend's objects.
 VARIANT = 1
-_DROP_FIRST, _EDITS = 1, 2
+_DROP_FIRST, _EDITS, _SETTLED = 1, 2, 4
+SETTLING_BYTES = 32
 
 _REQUEST = struct.Struct("<16sIIHHHH")
 _PIECE = struct.Struct("<QI")
@@ -87,8 +88,14 @@ def encode_compose(
     first_position: int = 0,
     recompute_permille: int = 0,
     forbidden: Sequence[str] = (),
+    settling: bytes | None = None,
 ) -> bytes:
-    """Asks for a blend of these documents in this order."""
+    """Asks for a blend of these documents in this order.
+
+    `settling` names the settling of which documents but the first have chunks.
+    """
+    if settling is not None and len(settling) != SETTLING_BYTES:
+        raise FieldError("settling", len(settling), f"{SETTLING_BYTES} bytes")
     if len(layout_id) != 16:
         raise FieldError("layoutID", len(layout_id), "16 bytes")
     for field, value, least, most in (
@@ -98,10 +105,11 @@ def encode_compose(
         ("forbidden", len(forbidden), 0, FORBIDDEN_MAX),
     ):
         check_range(field, value, least, most)
-    flags = _DROP_FIRST * drop_first | _EDITS * edits
+    flags = _DROP_FIRST * drop_first | _EDITS * edits | _SETTLED * (settling is not None)
     body = _REQUEST.pack(
         layout_id, flags, first_position, recompute_permille, len(pieces), len(forbidden), 0
     )
+    body += settling or b""
     for piece in pieces:
         check_range("epoch", piece.epoch, 0, (1 << 64) - 1)
         check_range("slot", piece.slot, 0, POSITION_MAX)

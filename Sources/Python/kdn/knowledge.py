@@ -57,6 +57,7 @@ class KnowledgeCalls:
         first_position: int = 0,
         recompute_permille: int = 0,
         forbidden: Sequence[str] = (),
+        settling: bytes | None = None,
         timeout: float | None = None,
     ) -> Composed:
         """Puts documents together; returns the plan while the server assembles the layers.
@@ -65,7 +66,8 @@ class KnowledgeCalls:
         may be named in `forbidden`: ServerError FORBIDDEN.
         """
         operation = knowledge.compose(
-            layout_id, pieces, drop_first, edits, first_position, recompute_permille, forbidden
+            layout_id, pieces, drop_first, edits, first_position, recompute_permille, forbidden,
+            settling,
         )
         return self._call(operation, timeout)
 
@@ -183,6 +185,7 @@ class AsyncKnowledgeCalls:
         first_position: int = 0,
         recompute_permille: int = 0,
         forbidden: Sequence[str] = (),
+        settling: bytes | None = None,
         timeout: float | None = None,
     ) -> Composed:
         """Puts documents together; returns the plan while the server assembles the layers.
@@ -191,7 +194,8 @@ class AsyncKnowledgeCalls:
         may be named in `forbidden`: ServerError FORBIDDEN.
         """
         operation = knowledge.compose(
-            layout_id, pieces, drop_first, edits, first_position, recompute_permille, forbidden
+            layout_id, pieces, drop_first, edits, first_position, recompute_permille, forbidden,
+            settling,
         )
         return await self._call(operation, timeout)
 

@@ -31,6 +31,7 @@ def compose(
     first_position: int,
     recompute_permille: int,
     forbidden: Sequence[str],
+    settling: bytes | None,
 ) -> Simple[Composed]:
     """COMPOSE; the same again is a hit, so it may be retried."""
     body = composing.encode_compose(
@@ -41,6 +42,7 @@ def compose(
         first_position=first_position,
         recompute_permille=recompute_permille,
         forbidden=forbidden,
+        settling=settling,
     )
     return _one(Op.COMPOSE, body, partial(composing.decode_composed, layout_id=layout_id))
 

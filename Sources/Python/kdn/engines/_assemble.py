@@ -8,6 +8,7 @@ import torch
 
 from kdn.blending.errors import DocumentUnavailable
 from kdn.blending.rotation import turn
+from kdn.blending.settling import settled_hash
 from kdn.results import Get
 
 if TYPE_CHECKING:
@@ -30,10 +31,12 @@ def assemble(
     plan: BlendPlan,
     scales: Scales | None,
     timeout: float | None,
+    settling: bytes | None = None,
 ) -> Layers:
     """K and V of each layer, `[1, kvHeads, rows, headDim]`, keys turned to their positions.
 
-    Both are scaled as edits say. Raises DocumentUnavailable naming the document of which a chunk
+    Both are scaled as edits say. Documents but the first are read as they were settled, if
+    `settling` names how. Raises DocumentUnavailable naming the document of which a chunk
     is missing or corrupt.
     """
     layers = {
@@ -46,13 +49,17 @@ def assemble(
         )
         for facts in plane.layers
     }
-    for document, placement in zip(documents, plan.placements, strict=True):
+    for number, (document, placement) in enumerate(zip(documents, plan.placements, strict=True)):
+        hashes = document.hashes
+        if settling is not None and number > 0:
+            hashes = tuple(settled_hash(chunk, settling) for chunk in hashes)
         spans = document.chunk_spans()
         size = document.resolved.document.chunk_tokens
         count = max(1, STEP_BYTES // plane.chunk_bytes(size))
         for first in range(0, len(spans), count):
             _place(
-                client, plane, document, placement, spans, first, count, layers, scales, timeout
+                client, plane, document, hashes, placement, spans, first, count, layers, scales,
+                timeout,
             )
     return layers
 
@@ -61,6 +68,7 @@ def _place(
     client: Any,
     plane: Plane,
     document: KnownDocument,
+    hashes: Sequence[bytes],
     placement: Placement,
     spans: Sequence[tuple[int, int]],
     first: int,
@@ -74,7 +82,7 @@ def _place(
     tokens = [spans[chunk][1] - spans[chunk][0] for chunk in chosen]
     buffers = [torch.empty((1, plane.chunk_bytes(n)), dtype=torch.uint8) for n in tokens]
     gets = [
-        Get(key=plane.key(document.hashes[chunk]), buffer=memoryview(buffer[0].numpy()))
+        Get(key=plane.key(hashes[chunk]), buffer=memoryview(buffer[0].numpy()))
         for chunk, buffer in zip(chosen, buffers, strict=True)
     ]
     results = client.get_into(gets, timeout=timeout)

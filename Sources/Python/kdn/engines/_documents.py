@@ -116,12 +116,13 @@ def store_document(
                     recompute_us=recompute_us,
                 )
             )
-        sent += _put(client, puts, timeout)
+        sent += put_all(client, puts, timeout)
     token_bytes = _to_bytes(ids)
-    return sent + _put(client, [Put(key=tokens_key(document), buffers=[token_bytes])], timeout)
+    return sent + put_all(client, [Put(key=tokens_key(document), buffers=[token_bytes])], timeout)
 
 
-def _put(client: Any, puts: list[Put], timeout: float | None) -> int:
+def put_all(client: Any, puts: list[Put], timeout: float | None) -> int:
+    """Stores objects; returns their bytes, or raises what any was refused with."""
     for put, result in zip(puts, client.put_from(puts, timeout=timeout), strict=True):
         if result.error is not None:
             raise result.error

@@ -21,8 +21,9 @@ import torch
 from kdn.blending.errors import DocumentUnavailable
 from kdn.blending.plan import BlendPlan, Piece, plan
 from kdn.blending.rotation import movable, position_limit
+from kdn.blending.settling import Settling
 from kdn.compose import BlendPiece
-from kdn.engines import _assemble, _documents, _edits, _recompute, _selection
+from kdn.engines import _assemble, _documents, _edits, _recompute, _selection, _settling
 from kdn.engines._blend import Blend
 from kdn.engines._delivery import Arriving, Delivered
 from kdn.engines._identity import model_name as identify
@@ -40,14 +41,17 @@ __all__ = [
     "Blend",
     "BlendPiece",
     "LearnedDocument",
+    "Settling",
     "blend",
     "compose",
     "forget_document",
     "learn_document",
+    "learn_settling",
     "recompute",
 ]
 
 TIMEOUT_SECONDS = 30.0
+SETTLING_PIECE_TOKENS = 512
 SELECTIONS = ("first", "deviation")
 SOURCES = ("server", "here")
 
@@ -78,14 +82,17 @@ def learn_document(
     chunk_tokens: int = CHUNK_TOKENS,
     model_name: str | None = None,
     metadata: str = "",
+    settling: Settling | None = None,
     timeout: float = TIMEOUT_SECONDS,
 ) -> LearnedDocument:
     """Computes a document's KV with nothing before it, stores it and publishes its name.
 
     Nothing is computed if all of it is there. All tokens are stored, the last chunk may be
-    shorter. The name is published last: on any error
-    it stands for what it stood for. Raises UnsupportedModel for a model whose documents cannot be
-    blended, FieldError for a bad name or too many tokens, and the client's errors.
+    shorter. With a `settling` the chunks are stored as that makes them, too, for blends that ask
+    for it. The name is published last: on any error it stands for what it stood for.
+
+    Raises UnsupportedModel for a model whose documents cannot be blended, FieldError for a bad
+    name, too many tokens or a `settling` of another model, and the client's errors.
     """
     started = time.monotonic()
     ids = token_ids(text_or_ids, tokenizer)
@@ -101,9 +108,23 @@ def learn_document(
         prefill_seconds = time.monotonic() - prefill_started
         cost = int(prefill_seconds * 1e6 * min(chunk_tokens, len(ids)) / len(ids))
         sent = _documents.store_document(client, plane, cache, document, ids, cost, timeout)
+    if settling is not None and not _settling.is_there(client, plane, document, settling, timeout):
+        sent += _settling.store(client, plane, document, settling, timeout)
     epoch = client.publish_document(document, timeout=timeout)
     seconds = time.monotonic() - started
     return LearnedDocument(name, epoch, len(ids), sent, prefill_seconds, seconds)
+
+
+def learn_settling(
+    model: Any, texts: Sequence[Sequence[int]], *, piece_tokens: int = SETTLING_PIECE_TOKENS
+) -> Settling:
+    """Learns, once for a model, what text in front does on average to KV computed alone.
+
+    `texts` are token ids, each of three pieces at least; 30 of them are a good number, of the
+    kinds that documents will have. Every fifth text only decides how far the maps are believed.
+    Raises FieldError naming `texts`, `tokenCount` or `pieceTokens`, and UnsupportedModel.
+    """
+    return _settling.learn(model, _blendable(model), texts, piece_tokens)
 
 
 def forget_document(name: str, client: Any, *, timeout: float = TIMEOUT_SECONDS) -> int:
@@ -125,6 +146,7 @@ def compose(
     drop_first: bool = True,
     edits: bool = True,
     source: str = "server",
+    settling: Settling | bytes | None = None,
     salt: bytes = b"",
     model_name: str | None = None,
     timeout: float = TIMEOUT_SECONDS,
@@ -134,7 +156,8 @@ def compose(
     `pieces` are names, (name, epoch) or BlendPiece. `without` names documents that must not be
     used, a trailing `*` stands for any rest. `edits`: as they were edited. `source` is who puts
     the KV together: "server", whose layers come one after another, or "here", of chunks, which a
-    server without COMPOSE and sliding windows fall back to.
+    server without COMPOSE and sliding windows fall back to. `settling` (or its name) reads
+    documents but the first as they were settled when they were learnt with it.
 
     Raises FieldError naming `forbidden`, `count`, `slot`, `position`, `epoch`, `layout`, `model`,
     `document`, `recomputePermille`, `edits` (made meanwhile) or `source`; ServerError NOT_FOUND
@@ -157,7 +180,10 @@ def compose(
             known[one] = _documents.know(client, plane, root, one.name, one.epoch, timeout)
             changes[one.name] = _edits.listed(client, one.name, timeout) if edits else []
     documents = [known[one] for one in wanted]
-    asked = _Asked(documents, [one.slot for one in wanted], first_position, drop_first, edits)
+    name = settling.name if isinstance(settling, Settling) else settling
+    asked = _Asked(
+        documents, [one.slot for one in wanted], first_position, drop_first, edits, name
+    )
     made = plan(
         [
             Piece(len(document.ids), one.slot, _edits.drops(changes[one.name]))
@@ -175,7 +201,7 @@ def compose(
     if source == "server" and not plane.window:
         delivery = _composed(client, plane, asked, made, _permille(recompute), without, timeout)
     if delivery is None:
-        layers = _assemble.assemble(client, plane, documents, made, scales, timeout)
+        layers = _assemble.assemble(client, plane, documents, made, scales, timeout, name)
         delivery = Delivered(layers)
     if edits:
         for name, before in changes.items():
@@ -202,6 +228,7 @@ class _Asked:
     first_position: int
     drop_first: bool
     edits: bool
+    settling: bytes | None
 
 
 def _composed(
@@ -230,6 +257,7 @@ def _composed(
             first_position=asked.first_position,
             recompute_permille=permille,
             forbidden=[name for name in without if not name.endswith("*")],
+            settling=asked.settling,
             timeout=timeout,
         )
     except ServerError as error:
