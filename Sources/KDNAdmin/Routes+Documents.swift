@@ -18,7 +18,8 @@ extension Routes {
       },
       .order("document_edit", .post, "/documents/edits") { request, control in
         let keys: Set = [
-          "namespace", "name", "epoch", "operation", "strength", "spans", "permille", "scores",
+          "namespace", "name", "epoch", "operation", "strength", "spans", "text", "occurrence",
+          "all", "permille", "scores",
         ]
         let order = try OrderBody.decode(DocumentEditOrder.self, from: request.body, keys: keys)
         try checkNamespace(order.namespace)

@@ -71,12 +71,19 @@ package struct DocumentEditOrder: Codable, Sendable, Equatable {
   package var name: String
   /// The publication that is meant; nil for whichever there is.
   package var epoch: UInt64?
-  /// `scale_keys`, `scale_values`, `drop` or `keep`.
+  /// `scale_keys`, `scale_values`, `drop` or `keep`; `emphasise` and `suppress` scale keys by a
+  /// strength of their own, unless one is given.
   package var operation: String
   /// What keys or values are multiplied by.
   package var strength: Double?
   /// First token and the token behind the last one, of each run; not for `keep`.
   package var spans: [[Int]]?
+  /// A phrase of the document in the place of spans.
+  package var text: String?
+  /// Which occurrence of the phrase is meant, from 1; nil: the only one.
+  package var occurrence: Int?
+  /// Whether all occurrences of the phrase are meant.
+  package var all: Bool?
   /// Thousandths of the tokens that `keep` keeps.
   package var permille: Int?
   /// For `keep`: one for each token, the highest are kept.
@@ -85,7 +92,8 @@ package struct DocumentEditOrder: Codable, Sendable, Equatable {
   /// Puts the values together.
   package init(
     namespace: String, name: String, epoch: UInt64? = nil, operation: String,
-    strength: Double? = nil, spans: [[Int]]? = nil, permille: Int? = nil, scores: [Double]? = nil
+    strength: Double? = nil, spans: [[Int]]? = nil, text: String? = nil, occurrence: Int? = nil,
+    all: Bool? = nil, permille: Int? = nil, scores: [Double]? = nil
   ) {
     self.namespace = namespace
     self.name = name
@@ -93,6 +101,9 @@ package struct DocumentEditOrder: Codable, Sendable, Equatable {
     self.operation = operation
     self.strength = strength
     self.spans = spans
+    self.text = text
+    self.occurrence = occurrence
+    self.all = all
     self.permille = permille
     self.scores = scores
   }

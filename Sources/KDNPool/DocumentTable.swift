@@ -67,6 +67,8 @@ struct DocumentTable: Sendable {
   private var names: [Name] = []
   /// The layouts that documents name, and how many do.
   private var layouts: [LayoutID: (layout: Layout, uses: Int)] = [:]
+  /// The last chunks of documents, and how many end with each.
+  private var ends: [ChunkHash: Int] = [:]
   private var documentBytes = 0
   private var layoutBytes = 0
   private var ruleBytes = 0
@@ -104,6 +106,7 @@ struct DocumentTable: Sendable {
   mutating func put(_ published: PublishedDocument, _ layout: Layout) {
     let name = Array(published.document.name.utf8)
     documentBytes += published.recordBytes
+    for last in published.document.hashes.suffix(1) { ends[last, default: 0] += 1 }
     layoutBytes += recordBytes(of: layout)
     layouts[layout.id, default: (layout, 0)].uses += 1
     if let replaced = byName.updateValue(published, forKey: name) {
@@ -141,11 +144,15 @@ struct DocumentTable: Sendable {
     byName = [:]
     names = []
     layouts = [:]
+    ends = [:]
     (documentBytes, layoutBytes) = (0, 0)
   }
 
   /// Whether a document names this layout.
   func names(_ layout: Layout) -> Bool { layouts[layout.id] != nil }
+
+  /// Whether a document ends with this chunk: the tokens of all that do are the same.
+  func hasDocument(endingWith last: ChunkHash) -> Bool { ends[last] != nil }
 
   /// The changes that come to all this.
   var changes: [DocumentChange] {
@@ -162,6 +169,9 @@ struct DocumentTable: Sendable {
 
   private mutating func forget(_ gone: PublishedDocument) {
     documentBytes -= gone.recordBytes
+    for last in gone.document.hashes.suffix(1) {
+      ends[last] = ends[last].flatMap { $0 > 1 ? $0 - 1 : nil }
+    }
     guard let (layout, uses) = layouts[gone.document.layout] else { return }
     layouts[layout.id] = uses > 1 ? (layout, uses - 1) : nil
     if uses == 1 { layoutBytes -= recordBytes(of: layout) }

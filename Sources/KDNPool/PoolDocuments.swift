@@ -22,14 +22,29 @@ extension Pool {
     }
   }
 
-  /// Forgets a name; its chunks stay.
+  /// Forgets a name; its chunks stay, the texts of its tokens go unless another document has them.
   ///
   /// Otherwise as `publish`; fails also with `notFound` naming `name`.
   package func retire(
     document name: String, in namespace: Namespace,
     completion: @escaping @Sendable (Result<PublishedDocument, PoolRefusal>) -> Void
   ) {
-    change(.retire(name), name, namespace) { completion($0.map(\.published)) }
+    change(.retire(name), name, namespace) { result in
+      let result = result.map(\.published)
+      guard case .success(let retired) = result else { return completion(result) }
+      self.dropTexts(of: retired.document, in: namespace) { completion(result) }
+    }
+  }
+
+  /// Purges the texts of a retired document's tokens; should that not be noted, the name is gone
+  /// all the same, and nothing finds them.
+  private func dropTexts(
+    of document: Document, in namespace: Namespace, completion: @escaping @Sendable () -> Void
+  ) {
+    guard let last = document.hashes.last,
+      !documents.table(of: namespace).hasDocument(endingWith: last)
+    else { return completion() }
+    purge(.keys([TokenTexts.key(lastChunk: last)]), in: namespace) { _ in completion() }
   }
 
   /// What a name stands for; nil if it stands for nothing.

@@ -1,4 +1,5 @@
 internal import ArgumentParser
+internal import KDNClient
 internal import KDNCore
 internal import KDNWire
 
@@ -20,14 +21,29 @@ struct AddEditCommand: DaemonCommand {
   static let configuration = CommandConfiguration(
     commandName: "add", abstract: "Adds an operation to a document and prints its id.",
     discussion: """
-      Spans are the first token and the token behind the last one: 12-20. Scaling keys by 1.25 to \
-      1.75 steers attention to a span, scaling them by 0.5 away from it.
+      Runs are the first token and the token behind the last one: 12-20. With --text the tokens of \
+      a phrase are found, where the document was learned from text. emphasise scales keys by 1.75 \
+      and suppress by 0.5, unless --strength says otherwise: mark the words that answer, or take \
+      1.25 to 1.4 for whole sentences. keep takes --permille and --scores.
       """)
 
   private enum Kind: String, CaseIterable, ExpressibleByArgument {
+    case emphasise
+    case suppress
     case scaleKeys = "scale-keys"
     case scaleValues = "scale-values"
     case drop
+    case keep
+
+    /// What is multiplied by unless it is told; nil if it must be told, or there is nothing of it.
+    var usualStrength: Float? {
+      switch self {
+      case .emphasise: EditOperation.emphasisStrength
+      case .suppress: EditOperation.suppressionStrength
+      default: nil
+      }
+    }
+    var isScale: Bool { self != .drop && self != .keep }
   }
 
   private struct Answer: Encodable { let id: UInt64 }
@@ -35,29 +51,44 @@ struct AddEditCommand: DaemonCommand {
   @OptionGroup var common: CommonOptions
   @Argument(help: "The document's name.")
   var name: String
-  @Argument(help: "scale-keys, scale-values or drop.")
+  @Argument(help: "emphasise, suppress, scale-keys, scale-values, drop or keep.")
   private var operation: Kind
-  @Argument(help: "Runs of tokens, such as 12-20; ascending and disjoint.")
-  var spans: [TokenSpan]
+  @OptionGroup var tokens: EditTokens
+  @OptionGroup var share: KeepArguments
   @Option(help: "What keys or values are multiplied by; keys by 0.25 to 4, values by -4 to 4.")
   var strength: Float?
   @Option(help: "Only if the document has this epoch.")
   var epoch: UInt64 = 0
 
   func validate() throws {
-    guard (strength == nil) == (operation == .drop) else {
-      throw ValidationError(
-        operation == .drop ? "drop takes no --strength" : "--strength is needed")
+    guard operation.isScale || strength == nil else {
+      throw ValidationError("\(operation.rawValue) takes no --strength")
     }
+    guard !operation.isScale || (strength ?? operation.usualStrength) != nil else {
+      throw ValidationError("--strength is needed")
+    }
+    guard share.isEmpty == (operation != .keep) else {
+      throw ValidationError(
+        operation == .keep ? "keep needs --permille and --scores" : "--permille is for keep")
+    }
+    guard tokens.isEmpty == (operation == .keep) else {
+      throw ValidationError(
+        operation == .keep ? "keep takes no runs of tokens" : "runs of tokens, or --text, needed")
+    }
+    guard operation != .keep else { return }
     do {
-      try edit().check()
+      // What is wrong with the rest is told before anybody is asked for the tokens of a phrase.
+      try edit(tokens.typed() ?? .first).check()
     } catch {
       throw ValidationError("\(error)")
     }
   }
 
   func answer() throws -> Bool {
-    let id = try common.client().addEdit(edit(), to: name, epoch: epoch)
+    let kept = operation == .keep ? try share.operation() : nil
+    let client = try common.client()
+    let (change, meant) = try kept.map { ($0, epoch) } ?? change(client)
+    let id = try client.addEdit(change, to: name, epoch: meant)
     guard !common.json else {
       try Output.line(Answer(id: id))
       return true
@@ -66,12 +97,20 @@ struct AddEditCommand: DaemonCommand {
     return true
   }
 
-  private func edit() throws(FieldFault) -> EditOperation {
-    let spans = try TokenSpans(spans.map(\.range))
+  /// The operation, and the epoch that its tokens are of.
+  private func change(_ client: Client) throws -> (EditOperation, epoch: UInt64) {
+    if let typed = try tokens.typed() { return (edit(typed), epoch) }
+    let found = try tokens.find(in: name, client)
+    // An epoch that was asked for is insisted on: the daemon refuses it if it is another one.
+    return (edit(found.spans), epoch == 0 ? found.epoch : epoch)
+  }
+
+  private func edit(_ spans: TokenSpans) -> EditOperation {
+    let strength = strength ?? operation.usualStrength ?? 1
     return switch operation {
-    case .scaleKeys: .scaleKeys(strength ?? 1, spans)
-    case .scaleValues: .scaleValues(strength ?? 1, spans)
-    case .drop: .drop(spans)
+    case .emphasise, .suppress, .scaleKeys: .scaleKeys(strength, spans)
+    case .scaleValues: .scaleValues(strength, spans)
+    case .drop, .keep: .drop(spans)
     }
   }
 }

@@ -139,6 +139,15 @@ def blend_seeds(frames):
             for flags in (0, 1, 5) for permille in (0, 150, 1000) for tail in tails]
 
 
+def text_seeds(texts):
+    """Each text, with each phrase that is looked for in it."""
+    rows = {row["name"]: bytes.fromhex(row["hex"]) for row in texts["texts"]}
+    finds = [(row["texts"], row["phrase"].encode(), row["occurrence"] or 0)
+             for row in texts["finds"] + texts["findFaults"] if len(row["phrase"]) < 256]
+    return [bytes([number, len(phrase)]) + phrase + rows[name] for name, phrase, number in finds
+            ] + [b"\0\1a" + bytes.fromhex(row["hex"]) for row in texts["invalidTexts"]]
+
+
 def codec_seeds(root, vectors):
     """Objects under their class with the number of their profile, and the profiles."""
     profiles = sorted(vectors["profiles"], key=lambda row: row["hash"])
@@ -181,6 +190,7 @@ def main():
         part + bytes.fromhex(row["hex"]) for row in layouts["layouts"] + layouts["invalidLayouts"]])
 
     corpus(root, "Blends", blend_seeds(frames))
+    corpus(root, "Texts", text_seeds(json.loads((VECTORS / "texts.json").read_text())))
     corpus(root, "RESPStream", resp_seeds())
     codec_seeds(root, json.loads((VECTORS / "codecs.json").read_text()))
     corpus(root, "DiskFormats", disk_seeds(json.loads((VECTORS / "disk.json").read_text())))

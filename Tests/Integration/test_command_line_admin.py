@@ -25,9 +25,11 @@ from kdn import (
     Layout,
     ServerError,
     Status,
+    TokenTexts,
     chunk_hashes,
     document_root,
 )
+from kdn.token_texts import texts_key
 
 
 @pytest.fixture
@@ -105,6 +107,56 @@ def test_documents_are_shown_edited_denied_and_retired(node):
     assert node.lines("docs", "retire", "a/handbook") == [f"retired a/handbook, epoch {epoch}"]
     assert node.run("docs", "show", "a/handbook").returncode == FAILED
     assert node.run("docs", "deny", "x", KDN_ADMIN_TOKEN="wrong").returncode == FAILED
+
+
+def test_a_phrase_is_edited_and_a_share_kept_by_scores(node, tmp_path):
+    layout = Layout("bf16", (AttentionGroup((0, 1), 2, 8),))
+    hashes = chunk_hashes(document_root("model", b"phrases"), [1, 2, 3, 4], 16, tail=True)
+    document = Document("note", layout.id, 4, 16, tuple(hashes))
+    with Client(node.daemon.address) as client:
+        client.register_layout(layout)
+        client.publish_document(document)
+    without = node.run("edit", "add", "note", "drop", "--text", "key")
+    assert without.returncode == FAILED and "are not kept: never_stored" in without.stderr
+    assert "give runs of tokens" in without.stderr
+    with Client(node.daemon.address) as client:
+        client.put(texts_key(document), TokenTexts((1, 4, 7, 8), b"a key.a.").encode())
+    for arguments, wanted in (
+        (("emphasise", "--text", "key"), "scale_keys 1.75 1-3"),
+        (("suppress", "--text", "a", "--occurrence", "2"), "scale_keys 0.5 2-3"),
+        (("scale-keys", "--text", "a", "--all", "--strength", "1.25"), "scale_keys 1.25 0-1 2-3"),
+        (("emphasise", "0-2", "--strength", "1.5"), "scale_keys 1.5 0-2"),
+        (("drop", "--text", "."), "drop 3-4"),
+    ):
+        refused = arguments[2] == "."
+        done = node.run("edit", "add", "note", *arguments)
+        if refused:
+            assert done.returncode == FAILED and "value 2" in done.stderr
+            continue
+        (number,) = done.stdout.split()
+        assert node.lines("edit", "list", "note") == [f"{number} {wanted}"]
+        node.lines("edit", "revert", "note", number)
+    for wrong in (
+        ("drop", "0-1", "--text", "key"), ("drop", "0-1", "--all"), ("drop",),
+        ("drop", "--text", "key", "--occurrence", "0"), ("drop", "--text", ""),
+        ("drop", "--text", "a", "--occurrence", "1", "--all"), ("scale-keys", "--text", "key"),
+        ("keep", "0-1"), ("keep", "--permille", "5"), ("drop", "0-1", "--permille", "5"),
+        ("keep", "--permille", "0", "--scores", "-"),
+        ("keep", "--permille", "5", "--scores", "-", "--strength", "1"),
+    ):
+        assert node.run("edit", "add", "note", *wrong).returncode == USAGE, wrong
+
+    scores = tmp_path / "scores"
+    for text in ("[0.5, 4, -1e0, 3]", "0.5\n4 -1\t3\n"):
+        scores.write_text(text)
+        share = ("--permille", "500", "--scores", str(scores))
+        (number,) = node.lines("edit", "add", "note", "keep", *share)
+        # The two lowest go.
+        assert node.lines("edit", "list", "note") == [f"{number} drop 0-1 2-3"]
+        node.lines("edit", "revert", "note", number)
+    for text in ("[1, 2, 3]", "1 2 3 four", "[1, true]", "", "1 2 3 nan"):
+        scores.write_text(text)
+        assert node.run("edit", "add", "note", "keep", *share).returncode in (FAILED, USAGE), text
 
 
 def test_the_slow_log_shows_what_took_long(node):

@@ -11,6 +11,16 @@ import Testing
       #"{"namespace":"a","name":"x","epoch":7,"operation":"drop","spans":[[1,2]]}"#,
       "edit a x 7 drop 0.0 [[1, 2]] root@127.0.0.1"
     ),
+    (
+      "POST", "/documents/edits",
+      #"{"namespace":"a","name":"x","operation":"emphasise","text":"é","occurrence":2}"#,
+      "edit a x 0 emphasise é 2 root@127.0.0.1"
+    ),
+    (
+      "POST", "/documents/edits",
+      #"{"namespace":"a","name":"x","operation":"keep","permille":5,"scores":[1,0.5]}"#,
+      "edit a x 0 keep 5 [1.0, 0.5] root@127.0.0.1"
+    ),
     ("DELETE", "/documents/edits?namespace=a&name=x", "", "revert a x 0 root@127.0.0.1"),
     ("DELETE", "/documents/edits?namespace=a&name=x&id=9", "", "revert a x 9 root@127.0.0.1"),
     (

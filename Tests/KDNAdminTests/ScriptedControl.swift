@@ -88,9 +88,17 @@ final class ScriptedControl: DaemonControl {
   func edit(
     _ order: DocumentEditOrder, by who: AdministratorName
   ) async throws(ControlFault) -> DocumentEditAnswer {
+    let tokens =
+      if let text = order.text {
+        "\(text) \(order.occurrence ?? 0)"
+      } else if let scores = order.scores {
+        "\(order.permille ?? 0) \(scores)"
+      } else {
+        "\(order.strength ?? 0) \(order.spans ?? [])"
+      }
     try note(
-      "edit \(order.namespace) \(order.name) \(order.epoch ?? 0) \(order.operation) "
-        + "\(order.strength ?? 0) \(order.spans ?? [])", by: who)
+      "edit \(order.namespace) \(order.name) \(order.epoch ?? 0) \(order.operation) \(tokens)",
+      by: who)
     return DocumentEditAnswer(id: 9)
   }
 

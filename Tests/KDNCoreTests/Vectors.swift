@@ -22,7 +22,8 @@ enum Vectors {
   static let hashes: Hashes = read("hashes.json")
   static let layouts: Layouts = read("layouts.json")
 
-  private static func read<T: Decodable>(_ name: String) -> T {
+  /// The rows of a file of vectors.
+  static func read<T: Decodable>(_ name: String) -> T {
     let path = URL(fileURLWithPath: #filePath).deletingLastPathComponent()
       .deletingLastPathComponent().appendingPathComponent("Vectors/\(name)")
     do {

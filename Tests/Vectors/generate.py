@@ -1,4 +1,5 @@
-"""Writes hashes.json, layouts.json, frames.json, disk.json and blend_plans.json beside itself.
+"""Writes hashes.json, layouts.json, frames.json, disk.json, blend_plans.json and texts.json beside
+itself.
 
 An independent reading of Formats.md and Protocol.md: it shares no code with the clients or the
 server, so that each of them is checked against the documents and not against another. Run it with
@@ -22,6 +23,7 @@ from layouts import (
     LAYOUTS, encode_layout, part_bytes_per_token, selection_ranges, whole_bytes_per_token,
 )
 from rows import FAULTS, FRAMES
+from texts import text_sections
 
 HERE = pathlib.Path(__file__).resolve().parent
 
@@ -196,3 +198,4 @@ if __name__ == "__main__":
     frames_file()
     write("disk.json", disk_sections())
     write("blend_plans.json", blend_sections())
+    write("texts.json", text_sections())

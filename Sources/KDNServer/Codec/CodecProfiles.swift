@@ -238,7 +238,7 @@ final class CodecProfiles: Sendable {
   }
 
   /// Takes one profile into use again, or notes that it is lost.
-  private func restore(_ use: ProfileUse, _ stored: StoredProfile, _ keeping: Keeping) {
+  private func restore(_ use: ProfileUse, _ stored: StoredBytes, _ keeping: Keeping) {
     // Not if the namespace was purged meanwhile.
     guard pending.withLock({ $0.contains(use) }) else { return }
     let problem: String

@@ -68,6 +68,7 @@ extension ServerControl {
   ) async throws(ControlFault) -> DocumentEditAnswer {
     let document = DocumentName(namespace: order.namespace, name: order.name)
     let details = Self.details(document) + [("operation", order.operation)]
+    let order = try await spelledOut(order, by: who, details)
     return try await carryOut("document_edit", document, by: who, details) {
       namespace, completion throws(ControlFault) in
       let operation = try EditOperation(order)
@@ -229,7 +230,8 @@ extension EditOperation {
       ControlFault(.badRequest, field: field, message)
     }
     guard isKeep || isScale || order.operation == "drop" else {
-      throw refuse("operation", "must be scale_keys, scale_values, drop or keep")
+      throw refuse(
+        "operation", "must be scale_keys, scale_values, emphasise, suppress, drop or keep")
     }
     guard isScale == (order.strength != nil) else {
       throw refuse("strength", isScale ? "is needed" : "is for scale_keys and scale_values alone")

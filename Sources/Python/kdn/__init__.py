@@ -39,6 +39,7 @@ from kdn.results import (
     Tiers,
 )
 from kdn.rope import RoPE
+from kdn.token_texts import FoundText, TokenTexts
 from kdn.work import JobFacts, JobHold, JobState, JobStatus, TakenJob
 
 if TYPE_CHECKING:
@@ -66,6 +67,7 @@ __all__ = [
     "DocumentListing",
     "Edit",
     "FieldError",
+    "FoundText",
     "Get",
     "GetResult",
     "JobFacts",
@@ -99,6 +101,7 @@ __all__ = [
     "Status",
     "TakenJob",
     "Tiers",
+    "TokenTexts",
     "chain_root",
     "chunk_hashes",
     "document_root",

@@ -18,6 +18,9 @@ SCORES_MAX = 1 << 17
 # Keys near zero, or turned round, break attention to all other tokens.
 KEY_STRENGTHS = (0.25, 4.0)
 VALUE_STRENGTHS = (-4.0, 4.0)
+# Right for the words that answer a question; 1.25 to 1.4 do for whole sentences.
+EMPHASIS_STRENGTH = 1.75
+SUPPRESSION_STRENGTH = 0.5
 EDITS_MAX = 64
 SCALE_KEYS, SCALE_VALUES, DROP, KEEP = 1, 2, 3, 4
 _ADD, _LIST, _REVERT = 1, 2, 3
@@ -46,6 +49,16 @@ class Edit:
     def scale_keys(cls, strength: float, spans: Sequence[Span]) -> Edit:
         """Multiplies keys: above 1 steers attention to these tokens, below 1 away from them."""
         return cls(SCALE_KEYS, tuple(spans), strength)
+
+    @classmethod
+    def emphasise(cls, spans: Sequence[Span], strength: float = EMPHASIS_STRENGTH) -> Edit:
+        """Has these tokens win over others that answer the same question."""
+        return cls.scale_keys(strength, spans)
+
+    @classmethod
+    def suppress(cls, spans: Sequence[Span], strength: float = SUPPRESSION_STRENGTH) -> Edit:
+        """Has these tokens lose against others, without leaving them out."""
+        return cls.scale_keys(strength, spans)
 
     @classmethod
     def scale_values(cls, strength: float, spans: Sequence[Span]) -> Edit:

@@ -10,7 +10,9 @@ from kdn import operations
 from kdn.compose import BlendPiece, Composed
 from kdn.documents import Document, DocumentListing, Resolved
 from kdn.edits import Edit, ListedEdit
+from kdn.keys import Key
 from kdn.operations import Operation
+from kdn.token_texts import FoundText, find, texts_key
 from kdn.work import JobFacts, JobHold, JobState, JobStatus, TakenJob
 
 Value = TypeVar("Value")
@@ -27,6 +29,9 @@ class KnowledgeCalls:
 
     def _call_waiting(self, operation: Operation[Value], timeout: float) -> Value:
         """A call that the server may answer late: it does not keep others waiting."""
+        raise NotImplementedError
+
+    def get(self, key: Key, timeout: float | None = None) -> bytes | None:
         raise NotImplementedError
 
     def publish_document(self, document: Document, timeout: float | None = None) -> int:
@@ -84,6 +89,25 @@ class KnowledgeCalls:
     def revert_edits(self, name: str, edit_id: int = 0, timeout: float | None = None) -> int:
         """Takes back one edit of a document, or all for 0; returns how many."""
         return self._call(knowledge.revert_edits(name, edit_id), timeout)
+
+    def find_text(
+        self,
+        name: str,
+        phrase: str,
+        *,
+        occurrence: int | None = None,
+        everywhere: bool = False,
+        timeout: float | None = None,
+    ) -> FoundText:
+        """Where a phrase stands in a document that was learned with a tokenizer, for `add_edit`.
+
+        The only occurrence, the one of this number, from 1, or `everywhere`; pass the epoch on.
+        Raises FieldError naming `text` (value: how often it occurs), `occurrence`, or `texts` where
+        the texts of the document's tokens are not kept; ServerError NOT_FOUND for an unknown name.
+        """
+        known = self.resolve_document(name, timeout=timeout)
+        data = self.get(texts_key(known.document), timeout=timeout)
+        return find(data, known.document, known.epoch, phrase, occurrence, everywhere)
 
     def submit_job(
         self,
@@ -157,6 +181,9 @@ class AsyncKnowledgeCalls:
         """A call that the server may answer late: it does not keep others waiting."""
         raise NotImplementedError
 
+    async def get(self, key: Key, timeout: float | None = None) -> bytes | None:
+        raise NotImplementedError
+
     async def publish_document(self, document: Document, timeout: float | None = None) -> int:
         """Makes a name stand for a text; returns the epoch. Its layout must be registered."""
         return await self._call(operations.publish_document(document), timeout)
@@ -212,6 +239,25 @@ class AsyncKnowledgeCalls:
     async def revert_edits(self, name: str, edit_id: int = 0, timeout: float | None = None) -> int:
         """Takes back one edit of a document, or all for 0; returns how many."""
         return await self._call(knowledge.revert_edits(name, edit_id), timeout)
+
+    async def find_text(
+        self,
+        name: str,
+        phrase: str,
+        *,
+        occurrence: int | None = None,
+        everywhere: bool = False,
+        timeout: float | None = None,
+    ) -> FoundText:
+        """Where a phrase stands in a document that was learned with a tokenizer, for `add_edit`.
+
+        The only occurrence, the one of this number, from 1, or `everywhere`; pass the epoch on.
+        Raises FieldError naming `text` (value: how often it occurs), `occurrence`, or `texts` where
+        the texts of the document's tokens are not kept; ServerError NOT_FOUND for an unknown name.
+        """
+        known = await self.resolve_document(name, timeout=timeout)
+        data = await self.get(texts_key(known.document), timeout=timeout)
+        return find(data, known.document, known.epoch, phrase, occurrence, everywhere)
 
     async def submit_job(
         self,

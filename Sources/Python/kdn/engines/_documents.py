@@ -17,6 +17,7 @@ from kdn.engines._rope import UnsupportedModel
 from kdn.errors import FieldError, KDNError, ServerError, Status
 from kdn.keys import Key, chunk_hashes, document_root
 from kdn.results import Get, Put
+from kdn.token_texts import TokenTexts, texts_key
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -121,6 +122,18 @@ def store_document(
     return sent + put_all(client, [Put(key=tokens_key(document), buffers=[token_bytes])], timeout)
 
 
+def store_texts(
+    client: Any, document: Document, texts: TokenTexts | None, timeout: float | None
+) -> None:
+    """Stores what finds phrases in the document, if it is known and not there yet.
+
+    Raises the client's errors, and what the object was refused with.
+    """
+    key = texts_key(document)
+    if texts is not None and not client.exists([key], timeout=timeout)[0]:
+        put_all(client, [Put(key=key, buffers=[texts.encode()])], timeout)
+
+
 def put_all(client: Any, puts: list[Put], timeout: float | None) -> int:
     """Stores objects; returns their bytes, or raises what any was refused with."""
     for put, result in zip(puts, client.put_from(puts, timeout=timeout), strict=True):
@@ -184,7 +197,7 @@ def forget(client: Any, name: str, timeout: float | None) -> int:
     # The last chunk is named by the whole text: nobody has it means nobody has these tokens.
     client.purge(prefixes=gone, timeout=timeout)
     if document.hashes[-1] in gone:
-        client.purge(keys=[tokens_key(document)], timeout=timeout)
+        client.purge(keys=[tokens_key(document), texts_key(document)], timeout=timeout)
     return len(gone)
 
 

@@ -60,12 +60,14 @@ class BlendEngine:
     def learn(self, job: LearnJob, watch: Watch) -> LearnedDocument:
         """Computes, stores and publishes a document; the errors are those of `learn_document`."""
         watch.expect(self._layers + 1)
+        ids = self._ids(job.text, special=True)
         with watch.between_layers(self._model):
             return learn_document(
                 self._model,
-                self._ids(job.text, special=True),
+                job.text if isinstance(job.text, str) else ids,
                 job.name,
                 self._client,
+                tokenizer=self._tokenizer,
                 salt=job.salt.encode(),
                 chunk_tokens=self._chunk_tokens,
                 model_name=self._model_name,

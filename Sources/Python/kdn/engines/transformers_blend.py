@@ -28,6 +28,7 @@ from kdn.engines._blend import Blend
 from kdn.engines._delivery import Arriving, Delivered
 from kdn.engines._identity import model_name as identify
 from kdn.engines._rope import UnsupportedModel
+from kdn.engines._texts import texts_of
 from kdn.engines.transformers import CHUNK_TOKENS, prefill, token_ids
 from kdn.errors import FieldError, KDNError, ProtocolError, ServerError, Status
 from kdn.results import MissCause
@@ -88,8 +89,9 @@ def learn_document(
     """Computes a document's KV with nothing before it, stores it and publishes its name.
 
     Nothing is computed if all of it is there. All tokens are stored, the last chunk may be
-    shorter. With a `settling` the chunks are stored as that makes them, too, for blends that ask
-    for it. The name is published last: on any error it stands for what it stood for.
+    shorter. With a fast tokenizer the tokens' texts are stored, too: then edits find phrases. With
+    a `settling` the chunks are stored as that makes them, too, for blends that ask for it. The name
+    is published last: on any error it stands for what it stood for.
 
     Raises UnsupportedModel for a model whose documents cannot be blended, FieldError for a bad
     name, too many tokens or a `settling` of another model, and the client's errors.
@@ -110,6 +112,9 @@ def learn_document(
         sent = _documents.store_document(client, plane, cache, document, ids, cost, timeout)
     if settling is not None and not _settling.is_there(client, plane, document, settling, timeout):
         sent += _settling.store(client, plane, document, settling, timeout)
+    if tokenizer is not None:
+        text = text_or_ids if isinstance(text_or_ids, str) else None
+        _documents.store_texts(client, document, texts_of(tokenizer, text, ids), timeout)
     epoch = client.publish_document(document, timeout=timeout)
     seconds = time.monotonic() - started
     return LearnedDocument(name, epoch, len(ids), sent, prefill_seconds, seconds)
