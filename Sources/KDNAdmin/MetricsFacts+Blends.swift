@@ -1,6 +1,12 @@
 internal import KDNControl
 
 extension MetricsFacts {
+  /// Documents that are known by name.
+  func addDocuments(_ known: DocumentReport, to text: inout MetricsText) {
+    text.single("kdn_documents", .gauge, "Names that stand for a text.", known.documents)
+    text.single("kdn_document_edits", .gauge, "Operations on documents' KV.", known.edits)
+  }
+
   /// Blends of documents.
   func addBlends(_ blends: BlendReport, to text: inout MetricsText) {
     let counters: [(String, String, UInt64)] = [

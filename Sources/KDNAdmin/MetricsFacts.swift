@@ -29,6 +29,7 @@ struct MetricsFacts: Sendable {
     addNamespaceCounters(to: &text)
     addCodecs(to: &text)
     if let coding = report.coding { addCoding(coding, to: &text) }
+    if let documents = report.documents { addDocuments(documents, to: &text) }
     if let blends = report.blends { addBlends(blends, to: &text) }
     if let delivery = report.delivery { addDelivery(delivery, to: &text) }
     if let work = report.work { addWork(work, to: &text) }

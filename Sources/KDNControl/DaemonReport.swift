@@ -50,6 +50,8 @@ package struct DaemonReport: Codable, Sendable {
   package var diskCodecs: [CodecReport]?
   /// Encoding and decoding; nil from a daemon that does neither.
   package var coding: CodingReport?
+  /// Documents that are known by name; nil from a daemon that does not count them.
+  package var documents: DocumentReport?
   /// Blends of documents; nil from a daemon that makes none.
   package var blends: BlendReport?
   /// What GET has sent in which form; nil from a daemon that does not count it.
@@ -69,7 +71,8 @@ package struct DaemonReport: Codable, Sendable {
     operations: [OperationReport], connections: ConnectionReport,
     namespaces: [NamespaceReport], codecs: [CodecReport],
     diskCodecs: [CodecReport]? = nil, coding: CodingReport? = nil,
-    blends: BlendReport? = nil, delivery: DeliveryReport? = nil, work: WorkReport? = nil,
+    documents: DocumentReport? = nil, blends: BlendReport? = nil,
+    delivery: DeliveryReport? = nil, work: WorkReport? = nil,
     reload: ReloadState, events: EventCounts
   ) {
     self.version = version
@@ -89,6 +92,7 @@ package struct DaemonReport: Codable, Sendable {
     self.codecs = codecs
     self.diskCodecs = diskCodecs
     self.coding = coding
+    self.documents = documents
     self.blends = blends
     self.delivery = delivery
     self.work = work

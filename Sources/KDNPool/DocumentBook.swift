@@ -47,6 +47,13 @@ final class DocumentBook: Sendable {
     tables.withLock { $0[namespace.number] } ?? fresh(namespace)
   }
 
+  /// How many documents there are in all namespaces, and how many operations on them.
+  var counts: (documents: Int, edits: Int) {
+    tables.withLock { tables in
+      tables.values.reduce((0, 0)) { ($0.0 + $1.count, $0.1 + $1.editCount) }
+    }
+  }
+
   private func fresh(_ namespace: Namespace) -> DocumentTable {
     DocumentTable(namespace.name, lastEpoch: epochBase)
   }

@@ -69,6 +69,8 @@ struct DocumentTable: Sendable {
   private var layouts: [LayoutID: (layout: Layout, uses: Int)] = [:]
   /// The last chunks of documents, and how many end with each.
   private var ends: [ChunkHash: Int] = [:]
+  /// Operations on all of them.
+  private(set) var editCount = 0
   private var documentBytes = 0
   private var layoutBytes = 0
   private var ruleBytes = 0
@@ -106,6 +108,7 @@ struct DocumentTable: Sendable {
   mutating func put(_ published: PublishedDocument, _ layout: Layout) {
     let name = Array(published.document.name.utf8)
     documentBytes += published.recordBytes
+    editCount += published.edits.count
     for last in published.document.hashes.suffix(1) { ends[last, default: 0] += 1 }
     layoutBytes += recordBytes(of: layout)
     layouts[layout.id, default: (layout, 0)].uses += 1
@@ -145,7 +148,7 @@ struct DocumentTable: Sendable {
     names = []
     layouts = [:]
     ends = [:]
-    (documentBytes, layoutBytes) = (0, 0)
+    (documentBytes, layoutBytes, editCount) = (0, 0, 0)
   }
 
   /// Whether a document names this layout.
@@ -169,6 +172,7 @@ struct DocumentTable: Sendable {
 
   private mutating func forget(_ gone: PublishedDocument) {
     documentBytes -= gone.recordBytes
+    editCount -= gone.edits.count
     for last in gone.document.hashes.suffix(1) {
       ends[last] = ends[last].flatMap { $0 > 1 ? $0 - 1 : nil }
     }

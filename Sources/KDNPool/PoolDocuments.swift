@@ -68,6 +68,9 @@ extension Pool {
     documents.table(of: namespace).list(after: name, limit: limit)
   }
 
+  /// How many documents are known in all namespaces, and how many operations on them.
+  package var documentCounts: (documents: Int, edits: Int) { documents.counts }
+
   /// Forgets all names of a namespace; `completion` as in `publish`, failing with `unavailable` if
   /// a crash may bring them back.
   func forgetDocuments(

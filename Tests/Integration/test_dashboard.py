@@ -12,6 +12,7 @@ from admin_page import admin_address
 from browser import Browser
 from conftest import SMALL
 from daemon_process import DaemonProcess, running_daemon
+from kdn import AttentionGroup, Client, Document, Edit, Layout, chunk_hashes, document_root
 from selenium.webdriver.common.keys import Keys
 from traffic import traffic
 
@@ -126,6 +127,32 @@ def test_panels_hold_what_the_daemon_says(page: Browser, eventually: Eventually)
     page.press("slow_request")
     keys = page.text("#config tbody")
     assert "slow_request_ms" in keys and "max_connections" not in keys
+
+
+def test_documents_edits_blends_and_jobs_are_counted(
+    start: Callable[..., DaemonProcess], browser: Browser, eventually: Eventually
+) -> None:
+    daemon = start(*ADMIN)
+    browser.open(f"http://{admin_address(daemon)}/")
+    eventually(lambda: "Known by name 0" in words(browser, "#documents"))
+    layout = Layout("bf16", (AttentionGroup((0,), 1, 8),))
+    hashes = tuple(chunk_hashes(document_root("model", b""), [1, 2, 3], 16, tail=True))
+    with Client(daemon.address) as client:
+        client.register_layout(layout)
+        client.publish_document(Document("note", layout.id, 3, 16, hashes))
+        client.add_edit("note", Edit.drop([(0, 1)]))
+        client.add_edit("note", Edit.emphasise([(1, 3)]))
+        client.submit_job("learn", b"{}")
+        client.cancel_job(client.submit_job("learn", b"{}"))
+    eventually(lambda: "Known by name 1" in words(browser, "#documents"))
+    assert "Edits of their KV 2" in words(browser, "#documents")
+    assert "Waiting 1" in words(browser, "#jobs") and "Cancelled 1" in words(browser, "#jobs")
+    assert "Assembled 0" in words(browser, "#blends")
+
+
+def words(browser: Browser, selector: str) -> str:
+    script = "return document.querySelector(arguments[0]).innerText"
+    return " ".join(browser.run(script, selector).split())
 
 
 def test_nothing_is_asked_of_anybody_else_and_no_rule_is_broken(page: Browser, busy: str) -> None:

@@ -62,6 +62,7 @@ extension DaemonReport {
         decodesJoinedTotal: 923, decodesFailedTotal: 924, recodings: 930, queued: 925,
         encoding: 926, decoding: 927, profilesInUse: 941, profilesLoaded: 942, profileBytes: 943,
         profilesLostTotal: 944),
+      documents: DocumentReport(documents: 949, edits: 950),
       blends: .full,
       delivery: .full,
       work: .full,

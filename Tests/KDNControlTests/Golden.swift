@@ -131,6 +131,10 @@ enum Golden {
           "raw_bytes": 163
         }
       ],
+      "documents": {
+        "documents": 243,
+        "edits": 244
+      },
       "events": {
         "newest": 21,
         "total": 20

@@ -16,7 +16,7 @@ enum Samples {
     operations: [operation], connections: connections, namespaces: [namespace],
     codecs: [CodecReport(name: "raw", objects: 14, bytes: 15, rawBytes: 16)],
     diskCodecs: [CodecReport(name: "small", objects: 161, bytes: 162, rawBytes: 163)],
-    coding: coding, blends: blends,
+    coding: coding, documents: DocumentReport(documents: 243, edits: 244), blends: blends,
     delivery: DeliveryReport(
       codecs: [.init(name: "small", itemsTotal: 155, sentBytesTotal: 156, rawBytesTotal: 157)],
       adaptedTotal: 158, recomputeTotal: 159, inexactTotal: 160),

@@ -60,6 +60,7 @@ struct ControlPhraseTests {
     #expect(
       edits.edits.map(\.spans) == [[[1, 3]], [[2, 3]], [[0, 1], [2, 3]], [[1, 3]], [[0, 1]]])
     #expect(edits.edits.map(\.strength) == [1.75, 0.5, nil, 1.25, 0.5])
+    #expect(server.control.report().documents == DocumentReport(documents: 1, edits: 5))
   }
 
   @Test("what cannot be found is refused by its field, and told to the audit log")

@@ -182,7 +182,7 @@ struct ControlStatisticsTests {
   private let fixture: ControlFixture
   private static let whole: Set<String> = [
     "schema", "version", "uptime_seconds", "process", "memory", "pool", "namespace",
-    "connections", "links", "work", "blends",
+    "connections", "links", "work", "blends", "documents",
   ]
   private static let own: Set<String> = ["schema", "version", "uptime_seconds", "namespace"]
 

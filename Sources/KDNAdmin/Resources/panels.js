@@ -2,7 +2,9 @@
 
 import { bar, drawTenantBars, drawTiers } from "./bars.js";
 import { drawCauses } from "./causes.js";
+import { facts } from "./facts.js";
 import * as format from "./format.js";
+import { drawKnowledge } from "./knowledge.js";
 import { Table } from "./table.js";
 
 const TENANT_BARS_MAX = 12;
@@ -121,6 +123,7 @@ export class Panels {
     this.namespaces.show(report.namespaces);
     this.codecs.show(report.codecs.filter((codec) => codec.objects > 0));
     drawDisk(report.disk);
+    drawKnowledge(report);
   }
 
   drawSlow(requests) {
@@ -150,16 +153,6 @@ export function drawChecks(readiness) {
     return row;
   }));
 }
-
-const facts = (pairs) => {
-  const list = element("dl", "facts");
-  for (const [name, value] of pairs) {
-    const pair = element("div");
-    pair.append(element("dt", "", name), element("dd", "", value));
-    list.append(pair);
-  }
-  return list;
-};
 
 function drawDirectory(directory) {
   const made = element("div", "directory");

@@ -20,6 +20,7 @@ extension ServerControl {
       codecs: pool.codecs.map { CodecReport($0) },
       diskCodecs: tier == nil ? nil : pool.diskCodecs.map { CodecReport($0) },
       coding: CodingReport(pool.coding, context.profiles.statistics),
+      documents: DocumentReport(context.pool),
       blends: BlendReport(context.pool.blendStatistics, context.blends),
       delivery: context.deliveries.report, work: context.work.report,
       reload: keeper.reloadState, events: log.counts)

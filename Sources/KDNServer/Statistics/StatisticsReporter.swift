@@ -39,6 +39,7 @@ final class StatisticsReporter: Sendable {
         namespace: own, connections: context.counters.snapshot, links: context.links.reports,
         sharedMemory: context.sharedMemoryReport.map(\.withoutConnections),
         disk: tier.map { DiskReport($0.statistics, statistics.writeBehind) },
+        documents: DocumentReport(pool),
         blends: BlendReport(pool.blendStatistics, context.blends), work: context.work.report))
   }
 
@@ -73,6 +74,7 @@ private struct DaemonStatistics: Encodable {
   let links: [LinkReport]
   let sharedMemory: SharedMemoryReport?
   let disk: DiskReport?
+  let documents: DocumentReport
   let blends: BlendReport
   let work: WorkReport
 }
