@@ -34,6 +34,8 @@ FILES = {
     "/lib/systemd/system/kdnd.service": 0o644,
     "/lib/systemd/system/kdnd.socket": 0o644,
     "/lib/systemd/system/kdnd-unix.socket": 0o644,
+    "/lib/systemd/system/kdn-blend-worker.service": 0o644,
+    "/usr/share/doc/kdn/examples/worker/blend-worker.env": 0o644,
     "/usr/lib/sysusers.d/kdn.conf": 0o644,
     "/usr/share/bash-completion/completions/kdn": 0o644,
     "/usr/share/zsh/vendor-completions/_kdn": 0o644,

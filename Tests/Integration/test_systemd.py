@@ -49,11 +49,32 @@ def test_the_units_are_what_systemd_understands(units):
     assert done.stderr == "", "no warnings either"
 
 
-def test_the_service_is_hardened(units):
+@pytest.mark.parametrize("service", ["kdnd.service", "kdn-blend-worker.service"])
+def test_the_services_are_hardened(units, service):
     done = analyze(
-        "security", "--offline=true", f"--threshold={EXPOSURE_MAX}", str(units / "kdnd.service")
+        "security", "--offline=true", f"--threshold={EXPOSURE_MAX}", str(units / service)
     )
     assert done.returncode == 0, done.stdout
+
+
+def test_the_workers_unit_starts_it_as_its_example_says(tmp_path):
+    unit = (ROOT / "Config/systemd/kdn-blend-worker.service").read_text().replace("\\\n", "")
+    command = re.search(r"^ExecStart=/bin/sh -c '(.*)'$", unit, re.MULTILINE)
+    assert command is not None
+    # A Python that tells what it was started with.
+    told = tmp_path / "python"
+    told.write_text('#!/bin/sh\nfor word; do echo "$word"; done\n')
+    told.chmod(0o755)
+    lines = (ROOT / "Config/worker/blend-worker.env").read_text().splitlines()
+    settings = dict(line.split("=", 1) for line in lines if line and not line.startswith("#"))
+    assert set(settings) >= {"KDN_PYTHON", "KDN_MODEL", "KDN_ADDRESS", "KDN_NAMESPACE"}
+    done = subprocess.run(
+        ["/bin/sh", "-c", command.group(1).replace("$$", "$")], capture_output=True, text=True,
+        timeout=60, env={**settings, "KDN_PYTHON": str(told)}, check=True,
+    )
+    assert done.stdout.split("\n")[:-1] == [
+        "-m", "kdn.blending.worker", "--model", settings["KDN_MODEL"], "--dtype", "float32",
+    ]
 
 
 def test_the_service_waits_longer_than_a_drain_takes():
