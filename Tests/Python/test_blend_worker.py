@@ -146,6 +146,22 @@ def test_a_salt_keeps_blended_prompts_apart(client, engine, documents):
     assert retrieved(client, ids, salt=b"blends").tokens == len(ids) // CHUNK * CHUNK
 
 
+def test_edits_of_documents_are_left_out_of_what_engines_find(client, engine, documents):
+    job = BlendJob((("a", 0), ("b", 0)), QUESTION, 200, chain_salt="before")
+    do(client, engine, "blend", job)
+    client.add_edit("a", kdn.Edit.emphasise([(3, 9)]))
+    client.add_edit("b", kdn.Edit.drop([(1, 20)]))
+    edited = BlendJob(job.pieces, QUESTION, 200, chain_salt="after")
+    status = do(client, engine, "blend", edited)
+    assert status.state is JobState.DONE, status.reason
+    ids = prompt_of(documents, "a", "b")
+    assert jobs.decode_result(status.result).tokens == len(ids)
+    before, after = (retrieved(client, ids, salt=salt) for salt in (b"before", b"after"))
+    assert before.tokens == after.tokens > 0
+    for mine, own in zip(before.cache.layers, after.cache.layers, strict=True):
+        assert torch.equal(mine.keys, own.keys) and torch.equal(mine.values, own.values)
+
+
 def test_what_is_there_exactly_stays_as_it_is(client, engine, documents):
     ids = prompt_of(documents, "a", "b")
     model = loud_model(MODEL)
