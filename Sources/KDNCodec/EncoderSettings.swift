@@ -26,7 +26,10 @@ package struct EncoderSettings: Hashable, Sendable {
   package var rawTokensOfTransform = 1
   /// A transform's coefficients end behind the last of which the profile expects this spread, in
   /// steps.
-  package var coefficientSpreadMin: Float = 0.25
+  package var coefficientSpreadMin: Float = 0.5
+  /// They end later where the energy behind is more than this multiple of what the profile expects
+  /// behind that one.
+  package var tailFactorMax: Float = 1.25
   /// A transform gives way where the energy outside its basis is more than this multiple of what
   /// the profile expects there, and `residualShareMore` of all.
   package var residualFactorMax: Float = 2.25

@@ -101,7 +101,8 @@ struct PlaneEncoding {
     let rawTokens = rawTokens(ofTransform: true)
     let coding = TransformBlock.Settings(
       step: codecClass == .small ? steps.small : steps.archive,
-      coefficientSpreadMin: settings.coefficientSpreadMin, rounding: settings.rounding,
+      coefficientSpreadMin: settings.coefficientSpreadMin,
+      tailFactorMax: settings.tailFactorMax, rounding: settings.rounding,
       residualFactorMax: settings.residualFactorMax, residualShareMore: settings.residualShareMore)
     var raws: [UnsafeRawBufferPointer] = unsafe []
     for plane in planes { unsafe raws.append(UnsafeRawBufferPointer(rebasing: raw[plane.range])) }

@@ -6,6 +6,7 @@ extension TransformBlock {
   struct Settings {
     let step: Float
     let coefficientSpreadMin: Float
+    let tailFactorMax: Float
     let rounding: Float
     let residualFactorMax: Float
     let residualShareMore: Float
@@ -33,12 +34,11 @@ extension TransformBlock {
     let values = unsafe try Rows.statistics(rows, tokens: tokens, channels: channels)
     let step = settings.step
     guard FloatField.stepRange.contains(step * 0x1p-15) else { return nil }
-    // What else is there is by chance: it costs bytes and gives little.
-    let count = 1 + (basis.spreads.lastIndex { $0 >= settings.coefficientSpreadMin * step } ?? 0)
     let projected = unsafe try project(rows, tokens: tokens, basis, room)
     let found = unsafe try Rows.statistics(projected, tokens: tokens, channels: basis.rank)
     let residualMax = settings.residualFactorMax * basis.residual + settings.residualShareMore
     guard residual(values, found, basis) <= Double(residualMax) else { return nil }
+    let count = coefficientCount(found, basis, settings)
     guard
       let coefficients = unsafe try Coefficients(
         projected, tokens: tokens, count: count, stride: basis.rank, found,
@@ -46,6 +46,29 @@ extension TransformBlock {
     else { return nil }
     return unsafe assembled(
       coefficients, step: step * 0x1p-15, raws, planes, shape, rawTokens: rawTokens)
+  }
+
+  /// How many coefficients are kept: up to the last of which the profile expects a spread that
+  /// counts, and more where the energy behind it is larger than expected.
+  ///
+  /// What is small throughout costs bytes and time and gives little. But what a text has in
+  /// directions that are small in others must not be lost.
+  private static func coefficientCount(
+    _ found: Rows.Statistics, _ basis: Basis, _ settings: Settings
+  ) -> Int {
+    let spreadMin = settings.coefficientSpreadMin * settings.step
+    let count = 1 + (basis.spreads.lastIndex { $0 >= spreadMin } ?? 0)
+    var room = 0.0
+    for spread in basis.spreads[count...] {
+      room += Double(settings.tailFactorMax) * Double(spread) * Double(spread)
+    }
+    for index in stride(from: basis.rank - 1, to: count - 1, by: -1) {
+      let mean = Double(found.means[index])
+      let spread = Double(found.spreads[index])
+      room -= mean * mean + spread * spread
+      if room < 0 { return index + 1 }
+    }
+    return count
   }
 
   private static func assembled(
