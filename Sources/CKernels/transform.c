@@ -1,159 +1,6 @@
 #include "elements.h"
 #include "planes.h"
-
-// Columns of a panel: two AVX-512 registers of i32.
-#define KDN_PANEL 32
-// Tokens of a tile: 24 accumulators.
-#define KDN_TILE 12
-
-// Basis rows of the coded coefficients in pairs, for KDN_PANEL columns: what streams through a
-// tile. Pair k of column c: low half row 2k, high half row 2k + 1.
-KDN_INLINE void kdn_pack_panel_body(
-  const uint32_t *numbers, uint64_t coded, const int16_t *basis, uint64_t columns,
-  uint64_t width, int32_t *panel
-) {
-  for (uint64_t k = 0; k < coded; k += 2, panel += KDN_PANEL) {
-    int16_t low[KDN_PANEL] = {0}, high[KDN_PANEL] = {0};
-    const int16_t *first = basis + numbers[k] * columns;
-    if (width == KDN_PANEL && k + 1 < coded) {
-      // The usual case: lengths that the compiler knows.
-      memcpy(low, first, sizeof low);
-      memcpy(high, basis + numbers[k + 1] * columns, sizeof high);
-    } else {
-      memcpy(low, first, width * 2);
-      if (k + 1 < coded) memcpy(high, basis + numbers[k + 1] * columns, width * 2);
-    }
-    for (int c = 0; c < KDN_PANEL; c++) {
-      panel[c] = (int32_t)((uint32_t)(uint16_t)high[c] << 16 | (uint16_t)low[c]);
-    }
-  }
-}
-KDN_PATHS(
-  void, kdn_pack_panel,
-  (const uint32_t *numbers, uint64_t coded, const int16_t *basis, uint64_t columns,
-   uint64_t width, int32_t *panel),
-  (numbers, coded, basis, columns, width, panel))
-
-// acc[t][c] of `tokens` rows of q and a panel, `sums` rows KDN_PANEL long.
-static void kdn_tile_scalar(
-  const int16_t *q, uint64_t stride, uint64_t tokens, uint64_t pairs, const int32_t *panel,
-  int32_t *sums
-) {
-  for (uint64_t t = 0; t < tokens; t++, q += stride, sums += KDN_PANEL) {
-    uint32_t acc[KDN_PANEL] = {0};
-    for (uint64_t k = 0; k < pairs; k++) {
-      int32_t low = q[2 * k], high = q[2 * k + 1];
-      for (int c = 0; c < KDN_PANEL; c++) {
-        int32_t pair = panel[k * KDN_PANEL + c];
-        acc[c] += (uint32_t)(low * (int16_t)pair) + (uint32_t)(high * (pair >> 16));
-      }
-    }
-    memcpy(sums, acc, sizeof acc);
-  }
-}
-
-#if KDN_X86
-KDN_TARGET_AVX2 KDN_INLINE __m256i kdn_pair256(const int16_t *q) {
-  return _mm256_set1_epi32((int)kdn_u32((const uint8_t *)q));
-}
-
-// ROWS tokens x 16 columns.
-#define KDN_TILE256(ROWS)                                                                  \
-  KDN_TARGET_AVX2 static void kdn_tile256_##ROWS(                                          \
-    const int16_t *q, uint64_t stride, uint64_t pairs, const int32_t *panel, int32_t *sums \
-  ) {                                                                                      \
-    __m256i acc[ROWS][2];                                                                  \
-    _Pragma("GCC unroll 16") for (int t = 0; t < ROWS; t++) {                              \
-      acc[t][0] = acc[t][1] = _mm256_setzero_si256();                                      \
-    }                                                                                      \
-    for (uint64_t k = 0; k < pairs; k++, panel += KDN_PANEL) {                             \
-      __m256i b0 = _mm256_loadu_si256((const void *)panel);                                \
-      __m256i b1 = _mm256_loadu_si256((const void *)(panel + 8));                          \
-      _Pragma("GCC unroll 16") for (int t = 0; t < ROWS; t++) {                            \
-        __m256i pair = kdn_pair256(q + (uint64_t)t * stride + 2 * k);                      \
-        acc[t][0] = _mm256_add_epi32(acc[t][0], _mm256_madd_epi16(pair, b0));              \
-        acc[t][1] = _mm256_add_epi32(acc[t][1], _mm256_madd_epi16(pair, b1));              \
-      }                                                                                    \
-    }                                                                                      \
-    _Pragma("GCC unroll 16") for (int t = 0; t < ROWS; t++) {                              \
-      _mm256_storeu_si256((void *)(sums + t * KDN_PANEL), acc[t][0]);                      \
-      _mm256_storeu_si256((void *)(sums + t * KDN_PANEL + 8), acc[t][1]);                  \
-    }                                                                                      \
-  }
-KDN_TILE256(1)
-KDN_TILE256(4)
-
-KDN_TARGET_AVX2 static void kdn_tile_avx2(
-  const int16_t *q, uint64_t stride, uint64_t tokens, uint64_t pairs, const int32_t *panel,
-  int32_t *sums
-) {
-  for (uint64_t c = 0; c < KDN_PANEL; c += 16) {
-    uint64_t t = 0;
-    for (; t + 4 <= tokens; t += 4) {
-      kdn_tile256_4(q + t * stride, stride, pairs, panel + c, sums + t * KDN_PANEL + c);
-    }
-    for (; t < tokens; t++) {
-      kdn_tile256_1(q + t * stride, stride, pairs, panel + c, sums + t * KDN_PANEL + c);
-    }
-  }
-}
-
-KDN_TARGET_AVX512 KDN_INLINE __m512i kdn_pair512(const int16_t *q) {
-  return _mm512_set1_epi32((int)kdn_u32((const uint8_t *)q));
-}
-
-// ROWS tokens x 32 columns.
-#define KDN_TILE512(ROWS)                                                                  \
-  KDN_TARGET_AVX512 static void kdn_tile512_##ROWS(                                        \
-    const int16_t *q, uint64_t stride, uint64_t pairs, const int32_t *panel, int32_t *sums \
-  ) {                                                                                      \
-    __m512i acc[ROWS][2];                                                                  \
-    _Pragma("GCC unroll 16") for (int t = 0; t < ROWS; t++) {                              \
-      acc[t][0] = acc[t][1] = _mm512_setzero_si512();                                      \
-    }                                                                                      \
-    for (uint64_t k = 0; k < pairs; k++, panel += KDN_PANEL) {                             \
-      __m512i b0 = _mm512_loadu_si512(panel), b1 = _mm512_loadu_si512(panel + 16);         \
-      _Pragma("GCC unroll 16") for (int t = 0; t < ROWS; t++) {                            \
-        __m512i pair = kdn_pair512(q + (uint64_t)t * stride + 2 * k);                      \
-        acc[t][0] = _mm512_dpwssd_epi32(acc[t][0], pair, b0);                              \
-        acc[t][1] = _mm512_dpwssd_epi32(acc[t][1], pair, b1);                              \
-      }                                                                                    \
-    }                                                                                      \
-    _Pragma("GCC unroll 16") for (int t = 0; t < ROWS; t++) {                              \
-      _mm512_storeu_si512(sums + t * KDN_PANEL, acc[t][0]);                                \
-      _mm512_storeu_si512(sums + t * KDN_PANEL + 16, acc[t][1]);                           \
-    }                                                                                      \
-  }
-KDN_TILE512(1)
-KDN_TILE512(4)
-KDN_TILE512(12)
-
-KDN_TARGET_AVX512 static void kdn_tile_avx512(
-  const int16_t *q, uint64_t stride, uint64_t tokens, uint64_t pairs, const int32_t *panel,
-  int32_t *sums
-) {
-  if (tokens == KDN_TILE) return kdn_tile512_12(q, stride, pairs, panel, sums);
-  uint64_t t = 0;
-  for (; t + 4 <= tokens; t += 4) {
-    kdn_tile512_4(q + t * stride, stride, pairs, panel, sums + t * KDN_PANEL);
-  }
-  for (; t < tokens; t++) {
-    kdn_tile512_1(q + t * stride, stride, pairs, panel, sums + t * KDN_PANEL);
-  }
-}
-#endif
-
-static void kdn_tile(
-  int32_t path, const int16_t *q, uint64_t stride, uint64_t tokens, uint64_t pairs,
-  const int32_t *panel, int32_t *sums
-) {
-#if KDN_X86
-  if (path == KDN_AVX512) return kdn_tile_avx512(q, stride, tokens, pairs, panel, sums);
-  if (path == KDN_AVX2) return kdn_tile_avx2(q, stride, tokens, pairs, panel, sums);
-#endif
-  (void)path;
-  kdn_tile_scalar(q, stride, tokens, pairs, panel, sums);
-}
+#include "products.h"
 
 // Sums to values: product and sum rounded.
 KDN_INLINE void kdn_scale_body(
@@ -185,31 +32,49 @@ KDN_PATHS(
 uint64_t kdn_transform_scratch_bytes(const kdn_plane *plane, uint64_t count) {
   if (!kdn_plane_span(plane) || count > KDN_CHANNELS_MAX) return 0;
   uint64_t padded = kdn_padded(count);
-  return padded / 2 * KDN_PANEL * 4 + padded * 4 + plane->tokens * plane->dims * 4 + 3 * 64;
+  return kdn_panel_room(padded) * 4 + padded * 4 + plane->tokens * plane->dims * 4 + 3 * 64;
+}
+
+// A head's rows before rotation, for up to KDN_PANEL columns whose panel there is.
+static void kdn_fill_rows(
+  int32_t path, const kdn_lots *lots, const int16_t *q, uint64_t stride, uint64_t tokens,
+  const int32_t *panel, uint64_t width, const float *widths, const float *offsets, float *rows,
+  uint64_t dims
+) {
+  for (uint64_t t = 0; t < tokens; t += KDN_TILE) {
+    int32_t sums[KDN_TILE * KDN_PANEL];
+    uint64_t first = t, rest = tokens - t < KDN_TILE ? tokens - t : KDN_TILE;
+    if (rest < 4 && tokens >= 4) {
+      // Less than four rows take longer than four: some are done again.
+      first = tokens - 4;
+      rest = 4;
+    }
+    kdn_tile(path, lots, q + first * stride, stride, rest, panel, sums);
+    kdn_scale_on(path, sums, rest, width, widths, offsets, rows + first * dims, dims);
+  }
 }
 
 int32_t kdn_transform_reconstruct(
   int32_t path, const kdn_plane *plane, const uint8_t *classes, uint64_t count,
-  const int16_t *basis, uint64_t basis_columns, uint64_t first_column, const float *scales,
-  const float *offsets, float step, const int16_t *q, uint64_t q_count, void *scratch,
-  uint64_t scratch_bytes, void *out, uint64_t out_bytes
+  const int16_t *basis, uint64_t basis_columns, uint64_t first_column, uint32_t shift,
+  const float *scales, const float *offsets, float step, const int16_t *q, uint64_t q_count,
+  void *scratch, uint64_t scratch_bytes, void *out, uint64_t out_bytes
 ) {
   path = kdn_resolve(path);
   int32_t result = kdn_check_plane(plane, path, out_bytes);
   if (result != KDN_OK) return result;
   if (count > KDN_CHANNELS_MAX || basis_columns > KDN_ELEMENTS_MAX) return KDN_BAD_ARGUMENT;
-  if (first_column > basis_columns) return KDN_BAD_ARGUMENT;
+  if (first_column > basis_columns || shift > KDN_SHIFT_MAX) return KDN_BAD_ARGUMENT;
   if (basis_columns - first_column < kdn_channels(plane)) return KDN_BAD_ARGUMENT;
   if (scratch_bytes < kdn_transform_scratch_bytes(plane, count)) return KDN_NO_ROOM;
-  uint64_t stride = kdn_stride(classes, count), coded = 0;
+  uint64_t stride = kdn_stride(classes, count);
   if (q_count < stride * plane->tokens) return KDN_NO_ROOM;
   uint8_t *free_scratch = scratch;
-  int32_t *panel = kdn_carve(&free_scratch, stride / 2 * KDN_PANEL * 4);
+  int32_t *panel = kdn_carve(&free_scratch, kdn_panel_room(stride) * 4);
   uint32_t *numbers = kdn_carve(&free_scratch, stride * 4);
   float *rows = kdn_carve(&free_scratch, plane->tokens * plane->dims * 4);
-  for (uint64_t n = 0; n < count; n++) {
-    if (classes[n]) numbers[coded++] = (uint32_t)n;
-  }
+  kdn_lots lots;
+  kdn_make_lots(&lots, path, classes, count, shift, numbers);
   uint32_t before = kdn_ieee_begin();
   for (uint64_t h = 0; h < plane->heads; h++) {
     for (uint64_t first = 0; first < plane->dims; first += KDN_PANEL) {
@@ -217,16 +82,10 @@ int32_t kdn_transform_reconstruct(
       uint64_t width = plane->dims - first < KDN_PANEL ? plane->dims - first : KDN_PANEL;
       float widths[KDN_PANEL];
       for (uint64_t c = 0; c < width; c++) widths[c] = scales[channel + c] * step;
-      kdn_pack_panel_on(
-        path, numbers, coded, basis + first_column + channel, basis_columns, width, panel);
-      for (uint64_t t = 0; t < plane->tokens; t += KDN_TILE) {
-        int32_t sums[KDN_TILE * KDN_PANEL];
-        uint64_t tokens = plane->tokens - t < KDN_TILE ? plane->tokens - t : KDN_TILE;
-        kdn_tile(path, q + t * stride, stride, tokens, (coded + 1) / 2, panel, sums);
-        kdn_scale_on(
-          path, sums, tokens, width, widths, offsets + channel, rows + t * plane->dims + first,
-          plane->dims);
-      }
+      kdn_pack_panel(path, &lots, basis + first_column + channel, basis_columns, width, panel);
+      kdn_fill_rows(
+        path, &lots, q, stride, plane->tokens, panel, width, widths, offsets + channel,
+        rows + first, plane->dims);
     }
     kdn_finish_on(path, plane, h, rows, out);
   }
@@ -294,25 +153,39 @@ KDN_PATHS(
   void, kdn_add_sizes, (const int16_t *row, uint64_t columns, uint32_t *sums),
   (row, columns, sums))
 
+KDN_INLINE uint16_t kdn_row_size_body(const int16_t *row, uint64_t columns) {
+  uint16_t largest = 0;
+  for (uint64_t c = 0; c < columns; c++) {
+    uint16_t size = (uint16_t)(row[c] < 0 ? -row[c] : row[c]);
+    largest = size > largest ? size : largest;
+  }
+  return largest;
+}
+KDN_PATHS(uint16_t, kdn_row_size, (const int16_t *row, uint64_t columns), (row, columns))
+
 uint64_t kdn_column_bound(
-  const uint8_t *classes, uint64_t count, const int16_t *basis, uint64_t columns,
+  const uint8_t *classes, uint64_t count, const int16_t *basis, uint64_t columns, uint32_t shift,
   uint32_t *sums
 ) {
   int32_t path = kdn_resolve(KDN_AUTO);
+  uint64_t coarse = 0;
   memset(sums, 0, columns * sizeof *sums);
   for (uint64_t n = 0; n < count && n < KDN_CHANNELS_MAX / 16; n++) {
     if (classes[n]) kdn_add_sizes_on(path, basis + n * columns, columns, sums);
+    coarse += (classes[n] & KDN_COARSE) != 0;
   }
   uint32_t largest = 0;
   for (uint64_t c = 0; c < columns; c++) largest = sums[c] > largest ? sums[c] : largest;
-  return count > KDN_CHANNELS_MAX / 16 ? UINT64_MAX : largest;
+  // Rounding makes a coarse value larger by half a step of it at most.
+  uint64_t rounding = coarse * ((1u << shift) >> 1);
+  return count > KDN_CHANNELS_MAX / 16 ? UINT64_MAX : largest + rounding;
 }
 
-uint32_t kdn_largest(const int16_t *q, uint64_t q_count) {
-  int16_t low = 0, high = 0;
-  for (uint64_t i = 0; i < q_count; i++) {
-    low = q[i] < low ? q[i] : low;
-    high = q[i] > high ? q[i] : high;
+void kdn_row_sizes(
+  const int16_t *basis, uint64_t count, uint64_t columns, uint16_t *sizes
+) {
+  int32_t path = kdn_resolve(KDN_AUTO);
+  for (uint64_t n = 0; n < count; n++, basis += columns) {
+    sizes[n] = kdn_row_size_on(path, basis, columns);
   }
-  return (uint32_t)(-(int32_t)low > high ? -(int32_t)low : high);
 }

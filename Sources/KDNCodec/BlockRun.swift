@@ -35,7 +35,7 @@ internal import KDNCore
       let together = unsafe blocksTogether(indices[next...])
       for index in indices[next..<next + together] { unsafe try checkEncoded(index) }
       if let planes = unsafe header.planes(of: header.blocks[indices[next]]) {
-        if unsafe isOne(indices[next]) {
+        if unsafe hasStream(indices[next]) {
           unsafe try decodeTogether(indices[next..<next + together], body)
         } else {
           unsafe try decodeAlone(indices[next], planes, body)
@@ -47,17 +47,17 @@ internal import KDNCore
     }
   }
 
-  /// How many of the first blocks can be decoded side by side: of one plane each, with as many
+  /// How many of the first blocks can be decoded side by side: with a stream each, of as many
   /// tokens.
   private func blocksTogether(_ indices: ArraySlice<Int>) -> Int {
-    guard let first = indices.first, unsafe isOne(first) else { return 1 }
+    guard let first = indices.first, unsafe hasStream(first) else { return 1 }
     let rawTokens = unsafe header.blocks[first].rawTokens
     return indices.prefix(WorkingRoom.streams).prefix { index in
-      unsafe isOne(index) && header.blocks[index].rawTokens == rawTokens
+      unsafe hasStream(index) && header.blocks[index].rawTokens == rawTokens
     }.count
   }
 
-  private func isOne(_ index: Int) -> Bool { unsafe header.blocks[index].kind.isOneStream }
+  private func hasStream(_ index: Int) -> Bool { unsafe header.blocks[index].kind.hasStream }
 
   private func bytes(_ index: Int) -> UnsafeRawBufferPointer {
     let range = unsafe header.blocks[index].range
@@ -84,57 +84,62 @@ internal import KDNCore
     _ indices: ArraySlice<Int>, _ body: (UnsafeRawBufferPointer) -> Void
   ) throws(CodecFault) {
     var jobs: [PlaneJob] = unsafe []
-    for index in indices {
+    for (at, index) in indices.enumerated() {
       let block = unsafe header.blocks[index]
-      guard let plane = unsafe header.planes(of: block)?.first else {
+      guard let planes = unsafe header.planes(of: block) else {
         preconditionFailure("the header was checked: each block has its planes")
       }
       unsafe jobs.append(
         PlaneJob(
-          kind: block.kind, bytes: bytes(index), plane: plane, rawTokens: block.rawTokens,
-          target: target(plane)))
+          kind: block.kind, bytes: bytes(index), planes: planes, rawTokens: block.rawTokens,
+          targets: targets(planes, at)))
     }
     let faults = unsafe context.decode(jobs, working)
     for (at, index) in indices.enumerated() {
       if let fault = faults[at] { throw .field(fault) }
-      let decoded = unsafe UnsafeRawBufferPointer(jobs[at].target)
-      unsafe try check(Checksum(of: decoded), index)
-      unsafe body(decoded)
+      unsafe try finish(index, jobs[at].targets, body)
     }
   }
 
-  /// Where a plane that is wanted goes.
-  private func target(_ plane: PlaneShape) -> UnsafeMutableRawBufferPointer {
-    let start = unsafe plane.offset - wanted.lowerBound
-    return unsafe UnsafeMutableRawBufferPointer(rebasing: room[start..<start + plane.byteCount])
-  }
-
-  /// Decodes a block of any kind; planes outside of `wanted` are dropped.
+  /// Decodes a block without a stream, of one plane.
   private func decodeAlone(
     _ index: Int, _ planes: [PlaneShape], _ body: (UnsafeRawBufferPointer) -> Void
   ) throws(CodecFault) {
     let block = unsafe header.blocks[index]
-    let outside = planes.reduce(0) {
-      unsafe $0 + (wanted.contains($1.range.lowerBound) ? 0 : $1.byteCount)
-    }
-    let spare = ScratchRoom(byteCount: UInt64(outside))
-    var used = 0
-    var rooms: [UnsafeMutableRawBufferPointer] = unsafe []
-    for plane in planes {
-      if unsafe wanted.contains(plane.range.lowerBound) {
-        unsafe rooms.append(target(plane))
-      } else {
-        unsafe rooms.append(
-          UnsafeMutableRawBufferPointer(start: spare.address + used, count: plane.byteCount))
-        used += plane.byteCount
-      }
-    }
+    let rooms = unsafe targets(planes, 0)
     try CodecFault.wrapping { () throws(FieldFault) in
       unsafe try context.decode(
         block.kind, bytes(index), planes, rawTokens: block.rawTokens, into: rooms, working)
     }
+    unsafe try finish(index, rooms, body)
+  }
+
+  private func finish(
+    _ index: Int, _ rooms: [UnsafeMutableRawBufferPointer],
+    _ body: (UnsafeRawBufferPointer) -> Void
+  ) throws(CodecFault) {
     unsafe try check(Self.checksum(of: rooms), index)
     for index in unsafe rooms.indices { unsafe body(UnsafeRawBufferPointer(rooms[index])) }
+  }
+
+  /// Where planes go: those that are not wanted to memory of the stream `index`, to be dropped.
+  private func targets(_ planes: [PlaneShape], _ index: Int) -> [UnsafeMutableRawBufferPointer] {
+    let outside = planes.reduce(0) {
+      unsafe $0 + (wanted.contains($1.range.lowerBound) ? 0 : $1.byteCount)
+    }
+    let spare = unsafe working.take(.decoded(index), byteCount: outside)
+    var used = 0
+    var rooms: [UnsafeMutableRawBufferPointer] = unsafe []
+    for plane in planes {
+      if unsafe wanted.contains(plane.range.lowerBound) {
+        let start = unsafe plane.offset - wanted.lowerBound
+        unsafe rooms.append(.init(rebasing: room[start..<start + plane.byteCount]))
+      } else {
+        unsafe rooms.append(.init(rebasing: spare[used..<used + plane.byteCount]))
+        used += plane.byteCount
+      }
+    }
+    return unsafe rooms
   }
 
   private func decodeOpaque(

@@ -92,19 +92,19 @@ extension PlaneEncoding {
     unsafe Self.withAddresses(candidates[...], []) { encoded in
       for rawTokens in Set(candidates.map(\.rawTokens)) {
         let together = candidates.indices.filter {
-          candidates[$0].kind.isOneStream && candidates[$0].rawTokens == rawTokens
+          candidates[$0].kind.hasStream && candidates[$0].rawTokens == rawTokens
         }
         var jobs: [PlaneJob] = unsafe []
         for index in together {
           unsafe jobs.append(
             PlaneJob(
-              kind: candidates[index].kind, bytes: encoded[index], plane: planes[index],
-              rawTokens: rawTokens, target: rooms[index]))
+              kind: candidates[index].kind, bytes: encoded[index], planes: [planes[index]],
+              rawTokens: rawTokens, targets: [rooms[index]]))
         }
         let faults = unsafe context.decode(jobs, working)
         for (at, index) in together.enumerated() { isGood[index] = faults[at] == nil }
       }
-      for index in candidates.indices where !candidates[index].kind.isOneStream {
+      for index in candidates.indices where !candidates[index].kind.hasStream {
         let isDecoded: Void? = unsafe try? context.decode(
           candidates[index].kind, encoded[index], [planes[index]], rawTokens: 0,
           into: [rooms[index]], working)

@@ -42,8 +42,12 @@ struct KernelPlaneTests {
       let columns = window.channels + 7
       let matrix = KernelMatrix(
         count == 1 ? .wide : .usual, count: count, tokens: window.tokens, random: &random)
+      // Whole fours of coarse rows, and some over; values of any size are cut to what they hold.
+      let classes = matrix.classes.enumerated().map { index, cls in
+        count > 1 && cls > 0 && index % 5 != 1 ? cls | 0x80 : cls
+      }
       let basis = KernelBasis(
-        classes: matrix.classes,
+        classes: classes, shift: UInt32(example.dims) % 9,
         matrix: (0..<count * columns).map { _ in .random(in: .min ... .max, using: &random) },
         columns: columns, firstColumn: 4,
         scales: (0..<window.channels).map { _ in Float(random.normal() * 0.001) },
@@ -55,6 +59,32 @@ struct KernelPlaneTests {
         var found = room
         try NativeKernels.transform(path, window, basis, matrix.q, into: &found)
         #expect(found == wanted, "\(path) \(count)")
+      }
+    }
+  }
+
+  @Test("coefficients of coarse rows are at most 127, on each path")
+  func coarseCoefficients() throws {
+    let window = KernelWindow(type: .f32, heads: 1, dims: 2, tokens: 3)
+    for (largest, fits) in [(127, true), (-127, true), (128, false), (-128, false)]
+      as [(Int16, Bool)]
+    {
+      var q = [Int16](repeating: 0, count: 3 * 32)
+      q[32] = 400
+      q[2 * 32 + 1] = largest
+      let basis = KernelBasis(
+        classes: [30, 0x80 | 30], shift: 3, matrix: [100, -100, 32767, -32768], columns: 2,
+        firstColumn: 0, scales: [1, 1], offsets: [0, 0], step: 1)
+      for path in KernelPath.runnable {
+        var room = [UInt8](repeating: 0, count: 24)
+        let transform: () throws -> Void = {
+          try NativeKernels.transform(path, window, basis, q, into: &room)
+        }
+        if fits {
+          try transform()
+        } else {
+          #expect(throws: KernelFault.outOfRange, performing: transform)
+        }
       }
     }
   }

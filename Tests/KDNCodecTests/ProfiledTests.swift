@@ -53,6 +53,43 @@ struct ProfiledTests {
     { #expect(error < 0.2) }
   }
 
+  @Test("keep what the profile does not expect, and take most rows in coarse steps")
+  func coefficients() throws {
+    let layout = try layout()
+    let profile = try Samples.profile(.groupedBasis, layout)
+    let facts = try Samples.facts(layout, tokens: 256, first: 256)
+    let raw = try Samples.bytes(facts)
+    var counts: [Int] = []
+    for factor in [1.25, 0] as [Float] {
+      var settings = EncoderSettings()
+      settings.coefficientSpreadMin = 3
+      settings.tailFactorMax = factor
+      let encoded = try Encoder(.small, profile: profile, settings: settings).encode(raw, facts)
+      let block = try EncodedHeader(reading: encoded.bytes).blocks[0]
+      let start = block.range.lowerBound
+      let count = Int(encoded.bytes[start + 12]) + Int(encoded.bytes[start + 13]) << 8
+      let coarse = encoded.bytes[start + 16..<start + 16 + count].count { $0 & 0x80 != 0 }
+      #expect(2 * coarse > count && coarse < count)
+      counts.append(count)
+      _ = try decoded(encoded.bytes, profile: profile)
+    }
+    #expect(counts[0] < counts[1])
+  }
+
+  @Test("are refused with marks of rows that mean nothing", arguments: [(15, 9), (16, 0x80)])
+  func refusedMarks(place: Int, value: UInt8) throws {
+    let layout = try layout()
+    let profile = try Samples.profile(.groupedBasis, layout)
+    let facts = try Samples.facts(layout, tokens: 64, first: 64)
+    var bytes = try Encoder(.small, profile: profile).encode(try Samples.bytes(facts), facts).bytes
+    let header = try EncodedHeader(reading: bytes)
+    bytes[header.blocks[0].range.lowerBound + place] = value
+    Reseal.blocks(of: &bytes, header)
+    let field = place == 15 ? "shift" : "classes"
+    let fault = #expect(throws: CodecFault.self) { try decoded(bytes, profile: profile) }
+    #expect(fault.map { "\($0)".contains(field) } == true)
+  }
+
   @Test("of a part that the bases do not cover take weights, of a layer alone its basis")
   func parts() throws {
     let layout = try layout()

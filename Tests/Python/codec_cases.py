@@ -93,8 +93,12 @@ def transform_sample(
     raw_tokens: int = 0,
     *,
     between: bool = False,
+    shift: int = 6,
 ) -> tuple[Sample, Profile]:
-    """Three layers of which two are transformed; `between`, a latent one lies among them."""
+    """Three layers of which two are transformed; `between`, a latent one lies among them.
+
+    With a shift of 6 some values of coarse rows are cut to what a byte holds.
+    """
     rng = np.random.default_rng(seed)
     heads, dims, channels = 3, 16, 48
     numbers = (0, 2, 3) if between else (0, 1, 2)
@@ -142,7 +146,7 @@ def transform_sample(
                 plane, last_two, [facts(plane)] * 2,
                 laplacian(rng, tokens - raw_tokens, 61 - plane, 700),
                 rng.integers(-400, 400, 61 - plane), 0.25, bases[plane],
-                raw=raw, raw_tokens=raw_tokens,
+                raw=raw, raw_tokens=raw_tokens, shift=shift,
             )
         )  # fmt: skip
     sample.raw = b"whatever was stored"

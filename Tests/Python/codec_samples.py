@@ -310,20 +310,32 @@ def transform_block(
     *,
     raw: Sequence[bytes] = (),
     raw_tokens: int = 0,
+    shift: int = 0,
 ) -> Block:
-    """A block of kind 3 with the first `numbers.shape[1]` directions of a basis."""
+    """A block of kind 3 with the first `numbers.shape[1]` directions of a basis.
+
+    Two of three rows that may be coarse are, in steps of 2^shift.
+    """
     count = numbers.shape[1]
     classes = best_classes(numbers)
     escapes, stream, words = encode_stream(numbers, classes, shape_tables.frequencies())
-    head = struct.pack("<fIII", step, words, count_escapes(numbers, classes), count)
-    parts = [head, padded(classes.tobytes()), padded(means.astype("<i2").tobytes())]
+    head = struct.pack(
+        "<fIII", step, words, count_escapes(numbers, classes), count | shift << 24
+    )
+    coarse = (classes > 0) & (np.abs(numbers).max(axis=0, initial=0) <= 127)
+    coarse &= np.arange(count) % 3 > 0
+    marked = classes | coarse.astype(np.uint8) << 7
+    parts = [head, padded(marked.tobytes()), padded(means.astype("<i2").tobytes())]
     parts.append(padded(b"".join(raw)))
     matrix = basis["matrix"][:count].astype(object)
-    sums = np.dot(numbers.astype(object), matrix).astype(np.float32)
+    rounded = matrix.copy()
+    for row in np.flatnonzero(coarse):
+        rounded[row] = [coarse_value(int(value), shift) for value in matrix[row]]
+    sums = np.dot(numbers.astype(object), rounded).astype(np.float32)
     width = basis["scales"] * np.float32(step)
     shares = np.dot(means.astype(object), matrix).astype(np.float64)
-    shift = (shares * (width.astype(np.float64) * 0.0625)).astype(np.float32)
-    values = sums * width + (basis["means"] + shift)
+    moved = (shares * (width.astype(np.float64) * 0.0625)).astype(np.float32)
+    values = sums * width + (basis["means"] + moved)
     decoded, place = b"", 0
     for number, one in enumerate(facts):
         size = one.heads * one.dims
@@ -332,6 +344,11 @@ def transform_block(
         place += size
     data = b"".join([*parts, escapes, stream])
     return Block(3, plane, layer, data, decoded, len(facts), raw_tokens)
+
+
+def coarse_value(value: int, shift: int) -> int:
+    """A value of the basis as a coarse row has it."""
+    return min(max((value + (1 << shift) // 2) >> shift, -128), 127) << shift
 
 
 def count_escapes(numbers: np.ndarray, classes: np.ndarray) -> int:

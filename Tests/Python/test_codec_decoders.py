@@ -69,6 +69,45 @@ def test_transform_blocks_decode_with_their_profile(
     assert bytes(decoder.decode(sample.bytes())) == sample.decoded
 
 
+@pytest.mark.parametrize("shift", [0, 1, 5, 8])
+def test_coarse_rows_of_a_basis_count_in_steps(decoder: Decoder, shift: int) -> None:
+    sample, profile = cases.transform_sample(5, "bf16", 33, cases.rope_of(16), shift=shift)
+    marked = np.frombuffer(sample.blocks[-1].data, np.uint8, 60, 16)
+    assert 4 <= np.count_nonzero(marked & 0x80) < np.count_nonzero(marked)
+    decoder._profiles = {profile.hash: profile}
+    assert bytes(decoder.decode(sample.bytes())) == sample.decoded
+
+
+@pytest.mark.parametrize(
+    ("place", "value", "field"), [(15, 9, "shift"), (16, 0x80, "class"), (17, 0xC6, "class")]
+)
+def test_marks_that_mean_nothing_are_refused(
+    decoder: Decoder, place: int, value: int, field: str
+) -> None:
+    sample, profile = cases.transform_sample(6, "bf16", 8, None)
+    block = sample.blocks[-1]
+    data = bytearray(block.data)
+    data[place] = value
+    sample.blocks[-1] = Block(3, 1, block.first_layer, bytes(data), block.decoded, 2, 0)
+    decoder._profiles = {profile.hash: profile}
+    with pytest.raises(EncodingError, match=field):
+        decoder.decode(sample.bytes())
+
+
+def test_a_coefficient_that_is_too_large_for_a_coarse_row_is_refused(decoder: Decoder) -> None:
+    sample, profile = cases.transform_sample(8, "bf16", 8, None)
+    block = sample.blocks[-1]
+    data = bytearray(block.data)
+    # The escapes are of columns that are not coarse: now all are.
+    for place in range(16, 16 + 60):
+        data[place] |= 0x80 if data[place] else 0
+    assert int.from_bytes(data[8:12], "little") > 0
+    sample.blocks[-1] = Block(3, 1, block.first_layer, bytes(data), block.decoded, 2, 0)
+    decoder._profiles = {profile.hash: profile}
+    with pytest.raises(EncodingError, match="coefficient"):
+        decoder.decode(sample.bytes())
+
+
 def test_a_transform_passes_over_layers_of_other_groups(decoder: Decoder) -> None:
     sample, profile = cases.transform_sample(
         5, "bf16", 17, cases.rope_of(16), raw_tokens=1, between=True

@@ -211,9 +211,23 @@ KDN_API int32_t kdn_uniform_reconstruct(
 
 // MARK: transform blocks
 
-// q times basis: acc[t][c] = sum of q[t][n] * basis[n][c], in i32, wrapping. `q` is
-// compact, as kdn_rans_decode gives it. The caller checks
-// max |q| * max column sum < 2^31 (kdn_column_bound).
+// Coarse coefficients: KDN_COARSE is set in their class byte. Their rows of the basis count in
+// steps of 2^shift, shift at most KDN_SHIFT_MAX, as many of them as a signed byte holds:
+// b' = 2^shift * clamp(floor((b + floor(2^shift / 2)) / 2^shift), -128, 127). kdn_rans_decode takes
+// classes without the mark.
+#define KDN_COARSE 0x80
+#define KDN_SHIFT_MAX 8
+
+// To be called once for a block, before kdn_transform_reconstruct and with the same path: `q`, as
+// kdn_rans_decode gives it, is put in the order that the path takes it in. *largest: the largest
+// |q|. KDN_OUT_OF_RANGE: that of a coarse coefficient is more than 127.
+KDN_API int32_t kdn_transform_order(
+  int32_t path, const uint8_t *classes, uint64_t count, uint64_t tokens, int16_t *q,
+  uint64_t q_count, uint32_t *largest, void *scratch, uint64_t scratch_bytes);
+KDN_API uint64_t kdn_order_scratch_bytes(uint64_t count);
+
+// q times basis: acc[t][c] = sum of q[t][n] * basis[n][c], or b' of it, in i32, wrapping.
+// The caller checks max |q| * max column sum < 2^31 (kdn_column_bound).
 //
 // x = f32(acc) * (scales[c] * step) + offsets[c], product and sum rounded, rotated and rounded as
 // above. One plane (a layer's K or V) of the group: its channels are columns first_column ...
@@ -221,9 +235,9 @@ KDN_API int32_t kdn_uniform_reconstruct(
 // `count` is the number of coefficients, of which the rows of the basis with class != 0 are read.
 KDN_API int32_t kdn_transform_reconstruct(
   int32_t path, const kdn_plane *plane, const uint8_t *classes, uint64_t count,
-  const int16_t *basis, uint64_t basis_columns, uint64_t first_column, const float *scales,
-  const float *offsets, float step, const int16_t *q, uint64_t q_count, void *scratch,
-  uint64_t scratch_bytes, void *out, uint64_t out_bytes);
+  const int16_t *basis, uint64_t basis_columns, uint64_t first_column, uint32_t shift,
+  const float *scales, const float *offsets, float step, const int16_t *q, uint64_t q_count,
+  void *scratch, uint64_t scratch_bytes, void *out, uint64_t out_bytes);
 KDN_API uint64_t kdn_transform_scratch_bytes(const kdn_plane *plane, uint64_t count);
 
 // offsets[c] = means[c] + f32(f64(sum of m[n] * basis[n][c]) * (f64(scales[c] * step) * 0.0625)),
@@ -232,12 +246,14 @@ KDN_API int32_t kdn_transform_offsets(
   const int16_t *m, uint64_t count, const int16_t *basis, uint64_t columns, const float *scales,
   const float *means, float step, float *offsets);
 
-// The largest over columns of the sum of |basis[n][c]| over n with class != 0.
+// The largest over columns of the sum of |basis[n][c]| over n with class != 0, and half of 2^shift
+// for each coarse one: no sum of |b'| is larger.
 KDN_API uint64_t kdn_column_bound(
-  const uint8_t *classes, uint64_t count, const int16_t *basis, uint64_t columns,
+  const uint8_t *classes, uint64_t count, const int16_t *basis, uint64_t columns, uint32_t shift,
   uint32_t *sums);  // scratch: columns x u32
-// The largest |q|.
-KDN_API uint32_t kdn_largest(const int16_t *q, uint64_t q_count);
+// The largest |b| of each row.
+KDN_API void kdn_row_sizes(
+  const int16_t *basis, uint64_t count, uint64_t columns, uint16_t *sizes);
 
 // y[t][n] = sum over c of (x[t][c] - means[c]) * inverse_scales[c] * basis[n][c] * 2^-15 for
 // n < count: the forward transform, f32, for encoding (not bit-equal between paths).

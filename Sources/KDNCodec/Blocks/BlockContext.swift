@@ -60,18 +60,15 @@ struct BlockContext: Sendable {
     _ kind: BlockKind, _ bytes: UnsafeRawBufferPointer, _ planes: [PlaneShape], rawTokens: Int,
     into rooms: [UnsafeMutableRawBufferPointer], _ working: WorkingRoom
   ) throws(FieldFault) {
-    guard let shape, let plane = planes.first, let room = unsafe rooms.first else {
+    guard let room = unsafe rooms.first else {
       preconditionFailure("a block of planes has planes")
     }
     switch kind {
     case .raw, .zstd, .lz4: unsafe try Self.decodeOpaque(kind, bytes, into: room)
-    case .exact, .uniform:
+    case .exact, .uniform, .transform:
       let job = unsafe PlaneJob(
-        kind: kind, bytes: bytes, plane: plane, rawTokens: rawTokens, target: room)
+        kind: kind, bytes: bytes, planes: planes, rawTokens: rawTokens, targets: rooms)
       if let fault = unsafe decode([job], working).first ?? nil { throw fault }
-    case .transform:
-      unsafe try TransformBlock.decode(
-        bytes, planes, shape, self, rawTokens: rawTokens, into: rooms)
     }
   }
 

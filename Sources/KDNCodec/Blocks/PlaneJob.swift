@@ -1,26 +1,33 @@
 internal import CKernels
 internal import KDNCore
 
-/// A block of one plane to be decoded, and where to; both must stay where they are meanwhile.
+/// A block with a stream to be decoded, and where to; both must stay where they are meanwhile.
 @unsafe struct PlaneJob {
   let kind: BlockKind
   let bytes: UnsafeRawBufferPointer
-  let plane: PlaneShape
+  /// One, or those of a transform.
+  let planes: [PlaneShape]
   /// Leading tokens kept as they are.
   let rawTokens: Int
-  /// As long as the plane.
-  let target: UnsafeMutableRawBufferPointer
+  /// One for each plane, as long as it.
+  let targets: [UnsafeMutableRawBufferPointer]
+
+  /// The plane of a block that has one.
+  var plane: PlaneShape { unsafe planes[0] }
+  /// Where that one goes.
+  var target: UnsafeMutableRawBufferPointer { unsafe targets[0] }
 }
 
 extension BlockKind {
-  /// Whether blocks of the kind are one plane with one stream.
-  var isOneStream: Bool { self == .uniform || self == .exact }
+  /// Whether blocks of the kind have a stream.
+  var hasStream: Bool { self == .uniform || self == .exact || self == .transform }
 }
 
-/// A block of one plane whose fields were read.
+/// A block with a stream whose fields were read.
 private enum OpenBlock {
   case uniform(UniformBlock)
   case exact(ExactBlock)
+  case transform(TransformBlock)
 
   init(
     _ job: PlaneJob, _ index: Int, _ shape: PartShape, _ context: BlockContext, _ room: WorkingRoom
@@ -28,8 +35,9 @@ private enum OpenBlock {
     switch unsafe job.kind {
     case .uniform: self = unsafe .uniform(try UniformBlock(job, shape, context))
     case .exact: self = unsafe .exact(try ExactBlock(job, index, shape, room))
-    case .raw, .transform, .zstd, .lz4:
-      preconditionFailure("blocks of other kinds are not one plane with one stream")
+    case .transform:
+      self = unsafe .transform(try TransformBlock(job, index, shape, context, room))
+    case .raw, .zstd, .lz4: preconditionFailure("blocks of other kinds have no stream")
     }
   }
 
@@ -38,6 +46,7 @@ private enum OpenBlock {
     switch self {
     case .uniform: "uniform"
     case .exact: "exact"
+    case .transform: "transform"
     }
   }
 
@@ -45,6 +54,7 @@ private enum OpenBlock {
     switch self {
     case .uniform(let block): unsafe block.stream(index, tokens: tokens, room)
     case .exact(let block): unsafe block.stream(index, tokens: tokens, room)
+    case .transform(let block): unsafe block.stream(index, tokens: tokens, room)
     }
   }
 
@@ -55,6 +65,7 @@ private enum OpenBlock {
     switch self {
     case .uniform(let block): unsafe try block.finish(job, q, shape, context, room)
     case .exact(let block): unsafe try block.finish(job, q, shape, room)
+    case .transform(let block): unsafe try block.finish(job, q, shape, context, room)
     }
   }
 }

@@ -44,8 +44,12 @@ extension TransformBlock {
         projected, tokens: tokens, count: count, stride: basis.rank, found,
         steps: Array(repeating: step, count: count), rounding: settings.rounding, room)
     else { return nil }
+    let used = zip(coefficients.classes, coefficients.means)
+    let kept = max(1, used.reversed().drop { $0 == 0 && $1 == 0 }.count)
+    let marks = CoarseRows(
+      Array(coefficients.classes.prefix(kept)), sizes: found.largest.map { $0 / step }, basis)
     return unsafe assembled(
-      coefficients, step: step * 0x1p-15, raws, planes, shape, rawTokens: rawTokens)
+      coefficients, marks, step: step * 0x1p-15, raws, planes, shape, rawTokens: rawTokens)
   }
 
   /// How many coefficients are kept: up to the last of which the profile expects a spread that
@@ -72,18 +76,17 @@ extension TransformBlock {
   }
 
   private static func assembled(
-    _ coefficients: Coefficients, step: Float, _ raws: [UnsafeRawBufferPointer],
-    _ planes: [PlaneShape], _ shape: PartShape, rawTokens: Int
+    _ coefficients: Coefficients, _ marks: CoarseRows, step: Float,
+    _ raws: [UnsafeRawBufferPointer], _ planes: [PlaneShape], _ shape: PartShape, rawTokens: Int
   ) -> [UInt8] {
-    let used = zip(coefficients.classes, coefficients.means)
-    let count = max(1, used.reversed().drop { $0 == 0 && $1 == 0 }.count)
+    let count = marks.classes.count
     var writer = unsafe ByteWriter(
       capacity: headerBytes + 4 * count + coefficients.coded.byteCount + 1024)
     writer.put(step.bitPattern)
     unsafe writer.put(UInt32(coefficients.coded.wordCount))
     unsafe writer.put(UInt32(coefficients.coded.escapeCount))
-    writer.put(UInt32(count))
-    writer.put(contentsOf: coefficients.classes.prefix(count))
+    writer.put(UInt32(count) | marks.shift << countBits)
+    writer.put(contentsOf: marks.classes)
     writer.pad()
     writer.put(array: Array(coefficients.means.prefix(count)))
     writer.pad()

@@ -11,6 +11,8 @@ internal import CKernels
     case tables(Int)
     /// What one of them decodes to, where that is only compared.
     case decoded(Int)
+    /// Classes of one of them, where the block has them in another form.
+    case classes(Int)
     /// What kernels want for themselves.
     case scratch
     /// Values as f32.
@@ -26,20 +28,21 @@ internal import CKernels
     /// Values of escapes.
     case escapes
 
-    fileprivate static let count = 3 * streams + 7
+    fileprivate static let count = 4 * streams + 7
 
     fileprivate var index: Int {
       switch self {
       case .coefficients(let stream): stream
       case .tables(let stream): streams + stream
       case .decoded(let stream): 2 * streams + stream
-      case .scratch: 3 * streams
-      case .rows: 3 * streams + 1
-      case .symbols: 3 * streams + 2
-      case .rest: 3 * streams + 3
-      case .counts: 3 * streams + 4
-      case .stream: 3 * streams + 5
-      case .escapes: 3 * streams + 6
+      case .classes(let stream): 3 * streams + stream
+      case .scratch: 4 * streams
+      case .rows: 4 * streams + 1
+      case .symbols: 4 * streams + 2
+      case .rest: 4 * streams + 3
+      case .counts: 4 * streams + 4
+      case .stream: 4 * streams + 5
+      case .escapes: 4 * streams + 6
       }
     }
   }

@@ -107,8 +107,10 @@ package struct KernelSteps: Sendable {
 
 /// The columns of a basis that one plane takes, and how its sums become values.
 package struct KernelBasis: Sendable {
-  /// One class per coefficient, 0: not coded.
+  /// One class per coefficient, 0: not coded; 128 more for coarse ones.
   package var classes: [UInt8]
+  /// Coarse rows count in steps of 2^shift.
+  package var shift: UInt32
   /// `[coefficient][column]`.
   package var matrix: [Int16]
   /// Columns of the matrix.
@@ -124,10 +126,11 @@ package struct KernelBasis: Sendable {
 
   /// Creates the basis of a plane.
   package init(
-    classes: [UInt8], matrix: [Int16], columns: Int, firstColumn: Int, scales: [Float],
-    offsets: [Float], step: Float
+    classes: [UInt8], shift: UInt32 = 0, matrix: [Int16], columns: Int, firstColumn: Int,
+    scales: [Float], offsets: [Float], step: Float
   ) {
     self.classes = classes
+    self.shift = shift
     self.matrix = matrix
     self.columns = columns
     self.firstColumn = firstColumn

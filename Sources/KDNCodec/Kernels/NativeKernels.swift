@@ -142,7 +142,7 @@ package enum NativeKernels {
 
   /// Elements of one plane of a transform block, from its compact symbols, into `room`.
   ///
-  /// - Throws: what `kdn_transform_reconstruct` says.
+  /// - Throws: what `kdn_transform_order` and `kdn_transform_reconstruct` say.
   package static func transform(
     _ path: KernelPath, _ window: KernelWindow, _ basis: KernelBasis, _ q: [Int16],
     into room: inout [UInt8]
@@ -151,11 +151,18 @@ package enum NativeKernels {
     guard basis.matrix.count == basis.classes.count * basis.columns,
       basis.scales.count == window.channels, basis.offsets.count == window.channels
     else { throw .badArgument }
+    var q = q
+    var largest: UInt32 = 0
+    var scratch = [UInt8](repeating: 0, count: Int(kdn_order_scratch_bytes(count)))
+    try KernelFault.check(
+      unsafe kdn_transform_order(
+        path.rawValue, basis.classes, count, UInt64(window.tokens), &q, UInt64(q.count), &largest,
+        &scratch, UInt64(scratch.count)))
     try unsafe withPlane(window, coefficients: count) {
       unsafe kdn_transform_reconstruct(
         path.rawValue, $0, basis.classes, count, basis.matrix, UInt64(basis.columns),
-        UInt64(basis.firstColumn), basis.scales, basis.offsets, basis.step, q, UInt64(q.count),
-        &$1, UInt64($1.count), &room, UInt64(room.count))
+        UInt64(basis.firstColumn), basis.shift, basis.scales, basis.offsets, basis.step, q,
+        UInt64(q.count), &$1, UInt64($1.count), &room, UInt64(room.count))
     }
   }
 }

@@ -38,8 +38,8 @@ extension KernelTwin {
       for channel in 0..<window.channels {
         var sum: Int32 = 0
         for (index, row) in coded.enumerated() {
-          let factor = basis.matrix[row * basis.columns + basis.firstColumn + channel]
-          sum &+= Int32(q[token * width + index]) * Int32(factor)
+          let factor = basis.factor(row, basis.firstColumn + channel)
+          sum &+= Int32(q[token * width + index]) * factor
         }
         let scaled = Float(sum) * (basis.scales[channel] * basis.step)
         values[token * window.channels + channel] = scaled + basis.offsets[channel]
@@ -178,5 +178,15 @@ extension KernelTwin {
     for index in 0..<size {
       bytes[place * size + index] = UInt8(truncatingIfNeeded: bits >> UInt32(8 * index))
     }
+  }
+}
+
+extension KernelBasis {
+  /// A value of the matrix, to whole coarse steps if the row counts in them.
+  fileprivate func factor(_ row: Int, _ column: Int) -> Int32 {
+    let value = Int32(matrix[row * columns + column])
+    guard classes[row] & 0x80 != 0 else { return value }
+    let steps = (value + (1 << Int32(shift)) / 2) >> Int32(shift)
+    return min(max(steps, -128), 127) << Int32(shift)
   }
 }

@@ -36,7 +36,7 @@ _FAULTS = {
     -4: ("block.states", "wrong", "at the end all 2^16"),
     -5: ("block.escapeCount", "too few", "as many as are coded"),
     -6: ("table.sum", "wrong", SLOTS),
-    -7: ("block", "out of range", "16 bits"),
+    -7: ("block.coefficient", "too large", "127 where its row is coarse"),
     -8: ("block", "too large", "what there is room for"),
 }
 
@@ -69,6 +69,14 @@ _FUNCTIONS: dict[str, tuple[Any, list[Any]]] = {
     "kdn_plane_span": (c_uint64, [POINTER(PlaneFacts)]),
     "kdn_scratch_bytes": (c_uint64, [POINTER(PlaneFacts)]),
     "kdn_transform_scratch_bytes": (c_uint64, [POINTER(PlaneFacts), c_uint64]),
+    "kdn_order_scratch_bytes": (c_uint64, [c_uint64]),
+    "kdn_transform_order": (
+        c_int32,
+        [
+            c_int32, c_void_p, c_uint64, c_uint64, c_void_p, c_uint64, POINTER(c_uint32),
+            c_void_p, c_uint64,
+        ],
+    ),
     "kdn_rans_decode": (
         c_int32,
         [c_int32, c_void_p, c_uint32, c_void_p, c_uint64, c_uint64, *_STREAM, c_void_p, c_uint64],
@@ -88,7 +96,7 @@ _FUNCTIONS: dict[str, tuple[Any, list[Any]]] = {
         c_int32,
         [
             c_int32, POINTER(PlaneFacts), c_void_p, c_uint64, c_void_p, c_uint64, c_uint64,
-            c_void_p, c_void_p, c_float, c_void_p, c_uint64, *_ROOM,
+            c_uint32, c_void_p, c_void_p, c_float, c_void_p, c_uint64, *_ROOM,
         ],
     ),
     "kdn_exact_decode": (
@@ -178,12 +186,19 @@ class Kernels:
         basis = job.basis
         if basis is None:
             raise EncodingError("block.kind", job.entry.kind, "one that needs no basis")
-        classes, count = block.stream.classes, len(block.means)
-        stride = self.library.kdn_stride(_address(classes), count)
+        marked, count = block.marked, len(block.means)
+        stride = self.library.kdn_stride(_address(marked), count)
         numbers = np.empty(stride * block.stream.tokens, np.int16)
         self._decode_numbers(block.stream, numbers)
-        largest = int(np.abs(numbers.astype(np.int32)).max()) if numbers.size else 0
-        check_sums(block, basis, largest)
+        largest = c_uint32()
+        scratch = self.library.kdn_order_scratch_bytes(count)
+        self._raise(
+            self.library.kdn_transform_order(
+                self.path, _address(marked), count, block.stream.tokens, _address(numbers),
+                numbers.size, byref(largest), *self._room_for(scratch),
+            )
+        )  # fmt: skip
+        check_sums(block, basis, largest.value)
         offsets = np.empty(basis.matrix.shape[1], np.float32)
         matrix = (_address(basis.matrix), basis.matrix.shape[1])
         self._raise(
@@ -198,9 +213,9 @@ class Kernels:
             scratch = self.library.kdn_transform_scratch_bytes(byref(plane), count)
             self._raise(
                 self.library.kdn_transform_reconstruct(
-                    self.path, byref(plane), _address(classes), count, *matrix, column,
-                    _address(basis.scales[column:]), _address(offsets[column:]), block.step,
-                    _address(numbers), numbers.size, *self._room_for(scratch),
+                    self.path, byref(plane), _address(marked), count, *matrix, column,
+                    block.shift, _address(basis.scales[column:]), _address(offsets[column:]),
+                    block.step, _address(numbers), numbers.size, *self._room_for(scratch),
                     *_from_token(job, number, room),
                 )
             )  # fmt: skip

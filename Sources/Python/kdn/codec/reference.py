@@ -13,7 +13,7 @@ from kdn.codec.elements import UNSIGNED, rounded
 from kdn.codec.errors import EncodingError
 from kdn.codec.exact import REST_PLANES, elements, fields, read_exact
 from kdn.codec.jobs import Bytes, Floats, Job, Turn
-from kdn.codec.lossy import LossyBlock, read_lossy
+from kdn.codec.lossy import COARSE_MAX, LossyBlock, read_lossy
 from kdn.codec.profile import Basis
 from kdn.codec.rans import decode_streams, joined_tables
 from kdn.layouts import DTYPE_BYTES
@@ -88,10 +88,17 @@ def _transformed(job: Job, block: LossyBlock, numbers: Numbers) -> Floats:
     if basis is None:
         raise EncodingError("block.kind", job.entry.kind, "one that needs no basis")
     check_sums(block, basis, int(np.abs(numbers).max()) if numbers.size else 0)
+    coarse = block.coarse
+    if coarse.any() and numbers.size:
+        check_coarse(int(np.abs(numbers[:, coarse]).max()))
     count = len(block.means)
     matrix = basis.matrix_f64[:count]
+    rows = matrix[block.stream.coded]
+    steps_of_row = 1 << block.shift
+    whole = np.floor((rows[coarse] + steps_of_row // 2) / steps_of_row)
+    rows[coarse] = whole.clip(-128, 127) * steps_of_row
     # Sums of whole numbers below 2^53 are exact in float64, in whatever order.
-    sums = numbers.astype(np.float64) @ matrix[block.stream.coded]
+    sums = numbers.astype(np.float64) @ rows
     steps = basis.scales * np.float32(block.step)
     shares = block.means.astype(np.float64) @ matrix
     offsets = basis.means + (shares * (steps / np.float32(16)).astype(np.float64)).astype(
@@ -102,11 +109,19 @@ def _transformed(job: Job, block: LossyBlock, numbers: Numbers) -> Floats:
 
 def check_sums(block: LossyBlock, basis: Basis, largest: int) -> None:
     """Raises EncodingError where a sum of the transform may leave 32 bits."""
-    if largest * int(basis.column_sums[len(block.means) - 1]) < 1 << 31:
+    # Rounding makes a coarse value larger by half a step of it at most.
+    rounding = int(np.count_nonzero(block.coarse)) * ((1 << block.shift) // 2)
+    if largest * (int(basis.column_sums[len(block.means) - 1]) + rounding) < 1 << 31:
         return
     used = np.abs(basis.matrix[block.stream.coded].astype(np.int64)).sum(axis=0)
-    if largest * int(used.max()) >= 1 << 31:
+    if largest * (int(used.max()) + rounding) >= 1 << 31:
         raise EncodingError("block.coefficient", largest, "small enough for sums below 2^31")
+
+
+def check_coarse(largest: int) -> None:
+    """Raises EncodingError where a coefficient of a coarse row is larger than they may be."""
+    if largest > COARSE_MAX:
+        raise EncodingError("block.coefficient", largest, f"{COARSE_MAX} where its row is coarse")
 
 
 def planes(job: Job, block: LossyBlock, values: Floats) -> list[npt.NDArray[np.generic]]:

@@ -21,7 +21,7 @@ from kdn.codec.jobs import Job, Turn
 from kdn.codec.lossy import LossyBlock
 from kdn.codec.profile import Basis
 from kdn.codec.rans import joined_tables
-from kdn.codec.reference import check_sums, read
+from kdn.codec.reference import check_coarse, check_sums, read
 from kdn.codec.tensor_rans import TensorTables, decode_streams
 from kdn.layouts import OpaqueGroup
 
@@ -105,7 +105,15 @@ class Tensors:
         steps = basis.scales * np.float32(block.step)
         halves = self._up((steps / np.float32(16)).astype(np.float64))
         means = self._up(block.means).to(torch.float64)
-        sums = numbers.to(torch.float64) @ matrix[coded]
+        rows = matrix[coded]
+        if block.coarse.any():
+            coarse = self._up(block.coarse)
+            if numbers.numel():
+                check_coarse(int(numbers[:, coarse].abs().max()))
+            unit = float(1 << block.shift)
+            whole = torch.floor((rows + unit // 2) / unit).clamp(-128, 127) * unit
+            rows = torch.where(coarse[:, None], whole, rows)
+        sums = numbers.to(torch.float64) @ rows
         shares = means @ matrix[: len(means)]
         offsets = self._up(basis.means) + (shares * halves).to(torch.float32)
         products = sums.to(torch.float32) * self._up(steps)
