@@ -96,31 +96,47 @@ int32_t kdn_transform_reconstruct(
 // Columns whose sums stay in registers.
 #define KDN_SUMS 64
 
-// Sums over n of m[n] * basis[n][c] of `width` columns.
+// Sums over n of m[n] * basis[n][c] of `width` columns; so many products fit in 32 bits.
 KDN_INLINE void kdn_mean_sums_body(
   const int16_t *m, uint64_t count, const int16_t *basis, uint64_t columns, uint64_t width,
-  int64_t *sums
+  uint32_t fitting, int64_t *sums
 ) {
   int64_t local[KDN_SUMS] = {0};
+  int32_t part[KDN_SUMS] = {0};
+  uint32_t left = fitting;
   for (uint64_t n = 0; n < count; n++, basis += columns) {
     if (!m[n]) continue;
-    for (uint64_t c = 0; c < width; c++) local[c] += (int32_t)m[n] * basis[c];
+    for (uint64_t c = 0; c < width; c++) part[c] += (int32_t)m[n] * basis[c];
+    if (--left > 0) continue;
+    for (uint64_t c = 0; c < width; c++) local[c] += part[c];
+    memset(part, 0, sizeof part);
+    left = fitting;
   }
-  memcpy(sums, local, width * sizeof *sums);
+  for (uint64_t c = 0; c < width; c++) sums[c] = local[c] + part[c];
 }
 KDN_INLINE void kdn_mean_sums_group_body(
   const int16_t *m, uint64_t count, const int16_t *basis, uint64_t columns, uint64_t width,
-  int64_t *sums
+  uint32_t fitting, int64_t *sums
 ) {
   // A constant width lets the loop over columns become whole vectors.
-  if (width == KDN_SUMS) kdn_mean_sums_body(m, count, basis, columns, KDN_SUMS, sums);
-  else kdn_mean_sums_body(m, count, basis, columns, width, sums);
+  if (width == KDN_SUMS) kdn_mean_sums_body(m, count, basis, columns, KDN_SUMS, fitting, sums);
+  else kdn_mean_sums_body(m, count, basis, columns, width, fitting, sums);
 }
 KDN_PATHS(
   void, kdn_mean_sums_group,
   (const int16_t *m, uint64_t count, const int16_t *basis, uint64_t columns, uint64_t width,
-   int64_t *sums),
-  (m, count, basis, columns, width, sums))
+   uint32_t fitting, int64_t *sums),
+  (m, count, basis, columns, width, fitting, sums))
+
+// How many products of the means and 2^15 at most stay below 2^31 together.
+static uint32_t kdn_fitting(const int16_t *m, uint64_t count) {
+  uint32_t largest = 1;
+  for (uint64_t n = 0; n < count; n++) {
+    uint32_t size = (uint32_t)(m[n] < 0 ? -m[n] : m[n]);
+    largest = size > largest ? size : largest;
+  }
+  return 0xffff / largest;
+}
 
 int32_t kdn_transform_offsets(
   const int16_t *m, uint64_t count, const int16_t *basis, uint64_t columns, const float *scales,
@@ -128,11 +144,12 @@ int32_t kdn_transform_offsets(
 ) {
   if (count > KDN_CHANNELS_MAX || columns > KDN_ELEMENTS_MAX) return KDN_BAD_ARGUMENT;
   int32_t path = kdn_resolve(KDN_AUTO);
-  uint32_t before = kdn_ieee_begin();
+  uint32_t fitting = kdn_fitting(m, count), before = kdn_ieee_begin();
   for (uint64_t first = 0; first < columns; first += KDN_SUMS) {
     int64_t sums[KDN_SUMS];
     uint64_t width = columns - first < KDN_SUMS ? columns - first : KDN_SUMS;
-    kdn_mean_sums_group_on(path, m, count, basis + first, columns, width, sums);
+    kdn_mean_sums_group_on(
+      path, m, count, basis + first, columns, width, fitting, sums);
     for (uint64_t c = 0; c < width; c++) {
       float width_of_step = scales[first + c] * step;
       double product = (double)sums[c] * ((double)width_of_step * 0.0625);

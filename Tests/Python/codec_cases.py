@@ -94,6 +94,7 @@ def transform_sample(
     *,
     between: bool = False,
     shift: int = 6,
+    most_mean: int = 400,
 ) -> tuple[Sample, Profile]:
     """Three layers of which two are transformed; `between`, a latent one lies among them.
 
@@ -145,7 +146,7 @@ def transform_sample(
             transform_block(
                 plane, last_two, [facts(plane)] * 2,
                 laplacian(rng, tokens - raw_tokens, 61 - plane, 700),
-                rng.integers(-400, 400, 61 - plane), 0.25, bases[plane],
+                rng.integers(-most_mean, most_mean, 61 - plane), 0.25, bases[plane],
                 raw=raw, raw_tokens=raw_tokens, shift=shift,
             )
         )  # fmt: skip

@@ -78,6 +78,13 @@ def test_coarse_rows_of_a_basis_count_in_steps(decoder: Decoder, shift: int) -> 
     assert bytes(decoder.decode(sample.bytes())) == sample.decoded
 
 
+@pytest.mark.parametrize("most", [1, 3000, 32768])
+def test_means_of_a_transform_may_have_any_size(decoder: Decoder, most: int) -> None:
+    sample, profile = cases.transform_sample(7, "f32", 3, None, most_mean=most)
+    decoder._profiles = {profile.hash: profile}
+    assert bytes(decoder.decode(sample.bytes())) == sample.decoded
+
+
 @pytest.mark.parametrize(
     ("place", "value", "field"), [(15, 9, "shift"), (16, 0x80, "class"), (17, 0xC6, "class")]
 )

@@ -20,7 +20,7 @@ from kdn.codec.errors import EncodingError
 from kdn.codec.exact import read_exact
 from kdn.codec.jobs import Bytes, Job
 from kdn.codec.lossy import LossyBlock
-from kdn.codec.reference import check_sums, read
+from kdn.codec.reference import read, require_sums
 from kdn.layouts import DTYPE_BYTES, DTYPES
 
 VARIABLE = "KDN_KERNELS"
@@ -91,6 +91,10 @@ _FUNCTIONS: dict[str, tuple[Any, list[Any]]] = {
     "kdn_transform_offsets": (
         c_int32,
         [c_void_p, c_uint64, c_void_p, c_uint64, c_void_p, c_void_p, c_float, c_void_p],
+    ),
+    "kdn_column_bound": (
+        c_uint64,
+        [c_void_p, c_uint64, c_void_p, c_uint64, c_uint32, c_void_p],
     ),
     "kdn_transform_reconstruct": (
         c_int32,
@@ -198,9 +202,13 @@ class Kernels:
                 numbers.size, byref(largest), *self._room_for(scratch),
             )
         )  # fmt: skip
-        check_sums(block, basis, largest.value)
         offsets = np.empty(basis.matrix.shape[1], np.float32)
         matrix = (_address(basis.matrix), basis.matrix.shape[1])
+        # The offsets' memory has the sums first, which are as long.
+        bound = self.library.kdn_column_bound(
+            _address(marked), count, *matrix, block.shift, _address(offsets)
+        )
+        require_sums(largest.value, bound)
         self._raise(
             self.library.kdn_transform_offsets(
                 _address(block.means), count, *matrix, _address(basis.scales),
