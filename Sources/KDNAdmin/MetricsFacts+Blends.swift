@@ -15,6 +15,18 @@ extension MetricsFacts {
       ("assembled_bytes", "Their bytes.", blends.assembledBytesTotal),
       ("hits", "Orders for a blend that was there already.", blends.hitsTotal),
       ("joined", "Orders that joined one under way.", blends.joinedTotal),
+      (
+        "edited_objects", "Objects of chunks that were edited for a blend.",
+        blends.editedObjectsTotal
+      ),
+      (
+        "edited_kept_objects", "Objects of chunks that were at hand as edits make them.",
+        blends.editedKeptObjectsTotal
+      ),
+      (
+        "materialised_objects", "Objects of chunks kept as edits make them, on order.",
+        blends.materialisedObjectsTotal
+      ),
       ("cancelled", "Blends given up while they were under way.", blends.cancelledTotal),
     ]
     for (name, help, value) in counters {

@@ -19,7 +19,7 @@ extension Routes {
       .order("document_edit", .post, "/documents/edits") { request, control in
         let keys: Set = [
           "namespace", "name", "epoch", "operation", "strength", "spans", "text", "occurrence",
-          "all", "permille", "scores",
+          "all", "permille", "scores", "class",
         ]
         let order = try OrderBody.decode(DocumentEditOrder.self, from: request.body, keys: keys)
         try checkNamespace(order.namespace)
@@ -31,6 +31,12 @@ extension Routes {
         try OrderBody.expectNothing(in: request.body)
         let id = try request.query.number("id", in: 1...UInt64.max)
         return .json(try await control.revert(request.document, id: id, by: request.orderer))
+      },
+      .order(
+        "document_materialise", .post, "/documents/materialise", parameters: ["namespace", "name"]
+      ) { request, control in
+        try OrderBody.expectNothing(in: request.body)
+        return .json(try control.materialise(request.document, by: request.orderer))
       },
       .get("/documents/rules", parameters: ["namespace"]) { request, control in
         .json(try control.documentRules(of: request.tenant))

@@ -1,6 +1,7 @@
 package import KDNCore
 
-/// What a document's edits come to together: tokens to leave out, and strengths of keys and values.
+/// What a document's edits come to together: tokens to leave out, strengths of keys and values, and
+/// the class that it is delivered as.
 ///
 /// The order in which drops came means nothing: they unite. Strengths multiply in the order of the
 /// operations, in f32. What two lists of operations do alike is the same recipe, with one hash.
@@ -21,10 +22,13 @@ package struct EditRecipe: Hashable, Sendable {
   package let keys: [Run]
   /// Runs of kept tokens with other values, likewise.
   package let values: [Run]
+  /// The class that chunks are delivered as, after all strengths; nil: as they are.
+  package let codec: PayloadCodec?
 
   /// Largest magnitude that strengths may come to together: beyond it f16 keys overflow.
   package static let productMax: Float = 16
   private static let domain = "kdn/1/edits"
+  private static let profileDomain = "kdn/1/edits/profile"
 
   /// Works out what `operations` come to on a document of `tokenCount` tokens.
   ///
@@ -39,12 +43,16 @@ package struct EditRecipe: Hashable, Sendable {
     var drops = TokenSpans.none
     var keys: [(Float, TokenSpans)] = []
     var values: [(Float, TokenSpans)] = []
+    var codec: PayloadCodec?
     for operation in operations {
       try operation.check(spansMax: EditOperation.keptSpansMax, tokenCount: tokenCount)
       switch operation {
       case .scaleKeys(let strength, let spans): keys.append((strength, spans))
       case .scaleValues(let strength, let spans): values.append((strength, spans))
       case .drop(let spans): drops = drops.union(spans)
+      // Higher numbers are smaller classes.
+      case .requantise(let other):
+        codec = codec.map { $0.rawValue > other.rawValue ? $0 : other } ?? other
       case .keep(let permille, _):
         throw FieldFault("permille", value: permille, limit: 0, "scores were not resolved to drops")
       }
@@ -54,18 +62,34 @@ package struct EditRecipe: Hashable, Sendable {
     }
     self.tokenCount = tokenCount
     self.drops = drops
+    self.codec = codec
     self.keys = try Self.runs(keys, dropped: drops)
     self.values = try Self.runs(values, dropped: drops)
   }
 
   /// Whether the document stays as it is.
-  package var isEmpty: Bool { drops.count == 0 && keys.isEmpty && values.isEmpty }
+  package var isEmpty: Bool {
+    drops.count == 0 && keys.isEmpty && values.isEmpty && codec == nil
+  }
+
+  /// Whether chunks are other ones before rows are taken of them.
+  package var changesChunks: Bool { !keys.isEmpty || !values.isEmpty || codec != nil }
 
   /// Names what the recipe does, whatever operations made it: SHA-256 of its canonical encoding.
   package var hash: ChunkHash { HashChain.opaque(canonicalEncoding) }
 
+  /// The same where a profile decides the bytes too; the recipe's own for `ChunkHash.none`.
+  package func hash(by profile: ChunkHash) -> ChunkHash {
+    guard profile != .none else { return hash }
+    var writer = ByteWriter(capacity: 80)
+    writer.put(contentsOf: Self.profileDomain.utf8)
+    hash.write(to: &writer)
+    profile.write(to: &writer)
+    return HashChain.opaque(writer.bytes)
+  }
+
   /// `kdn/1/edits`; u32 count and spans left out; then twice, for keys and for values, u32 count
-  /// and for each run u32 start, u32 end, f32 strength.
+  /// and for each run u32 start, u32 end, f32 strength; then u8 class, if there is one.
   package var canonicalEncoding: [UInt8] {
     var writer = ByteWriter(
       capacity: 32 + drops.count * 8 + (keys.count + values.count) * 12)
@@ -80,6 +104,7 @@ package struct EditRecipe: Hashable, Sendable {
         writer.put(run.strength.bitPattern)
       }
     }
+    if let codec { writer.put(codec.rawValue) }
     return writer.bytes
   }
 

@@ -35,4 +35,28 @@ extension Client {
     }
     return count
   }
+
+  /// Has what a document's edits change kept as it is delivered; returns how far that is.
+  package func materialise(
+    _ document: String, deadlineMilliseconds: UInt32 = 0
+  ) throws(ClientError) -> Materialised {
+    try ask(document, isOrder: true, deadlineMilliseconds)
+  }
+
+  /// How much of what a document's edits change is kept as it is delivered.
+  package func materialised(
+    _ document: String, deadlineMilliseconds: UInt32 = 0
+  ) throws(ClientError) -> Materialised {
+    try ask(document, isOrder: false, deadlineMilliseconds)
+  }
+
+  private func ask(
+    _ document: String, isOrder: Bool, _ deadlineMilliseconds: UInt32
+  ) throws(ClientError) -> Materialised {
+    let request = Request.edit(.materialise(name: document, isOrder: isOrder))
+    guard case .edit(.materialised(let material)) = try ask(request, deadlineMilliseconds) else {
+      mismatch()
+    }
+    return material
+  }
 }

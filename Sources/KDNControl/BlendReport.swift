@@ -12,6 +12,12 @@ package struct BlendReport: Codable, Sendable {
   package var hitsTotal: UInt64
   /// Orders that joined one that was under way.
   package var joinedTotal: UInt64
+  /// Objects of chunks that were edited for a blend.
+  package var editedObjectsTotal: UInt64
+  /// Objects of chunks that were at hand as edits make them.
+  package var editedKeptObjectsTotal: UInt64
+  /// Objects of chunks that an order had kept as edits make them.
+  package var materialisedObjectsTotal: UInt64
   /// Orders refused because a document must not be used.
   package var forbiddenTotal: UInt64
   /// Orders refused because a document is not known.
@@ -34,9 +40,10 @@ package struct BlendReport: Codable, Sendable {
   /// Puts the values together.
   package init(
     assembledTotal: UInt64, assembledTokensTotal: UInt64, assembledBytesTotal: UInt64,
-    assembleSecondsTotal: Double, hitsTotal: UInt64, joinedTotal: UInt64, forbiddenTotal: UInt64,
-    unknownTotal: UInt64, unsuitedTotal: UInt64, missingTotal: UInt64, busyTotal: UInt64,
-    withoutRoomTotal: UInt64, cancelledTotal: UInt64, underWay: Int, kept: Int
+    assembleSecondsTotal: Double, hitsTotal: UInt64, joinedTotal: UInt64,
+    editedObjectsTotal: UInt64, editedKeptObjectsTotal: UInt64, materialisedObjectsTotal: UInt64,
+    forbiddenTotal: UInt64, unknownTotal: UInt64, unsuitedTotal: UInt64, missingTotal: UInt64,
+    busyTotal: UInt64, withoutRoomTotal: UInt64, cancelledTotal: UInt64, underWay: Int, kept: Int
   ) {
     self.assembledTotal = assembledTotal
     self.assembledTokensTotal = assembledTokensTotal
@@ -44,6 +51,9 @@ package struct BlendReport: Codable, Sendable {
     self.assembleSecondsTotal = assembleSecondsTotal
     self.hitsTotal = hitsTotal
     self.joinedTotal = joinedTotal
+    self.editedObjectsTotal = editedObjectsTotal
+    self.editedKeptObjectsTotal = editedKeptObjectsTotal
+    self.materialisedObjectsTotal = materialisedObjectsTotal
     self.forbiddenTotal = forbiddenTotal
     self.unknownTotal = unknownTotal
     self.unsuitedTotal = unsuitedTotal

@@ -88,6 +88,12 @@ package protocol DaemonControl: AnyObject, Sendable {
   func revert(
     _ document: DocumentName, id: UInt64?, by who: AdministratorName
   ) async throws(ControlFault) -> DocumentRevertAnswer
+  /// Has what a document's edits change kept as it is delivered, in the background.
+  ///
+  /// - Throws: `not_found`, `bad_request`, `busy`, `unavailable`.
+  func materialise(
+    _ document: DocumentName, by who: AdministratorName
+  ) throws(ControlFault) -> DocumentMaterial
   /// Forgets a document's name; its chunks stay.
   ///
   /// - Throws: as `edit`.

@@ -71,8 +71,8 @@ package struct DocumentEditOrder: Codable, Sendable, Equatable {
   package var name: String
   /// The publication that is meant; nil for whichever there is.
   package var epoch: UInt64?
-  /// `scale_keys`, `scale_values`, `drop` or `keep`; `emphasise` and `suppress` scale keys by a
-  /// strength of their own, unless one is given.
+  /// `scale_keys`, `scale_values`, `drop`, `keep` or `requantise`; `emphasise` and `suppress`
+  /// scale keys by a strength of their own, unless one is given.
   package var operation: String
   /// What keys or values are multiplied by.
   package var strength: Double?
@@ -88,12 +88,14 @@ package struct DocumentEditOrder: Codable, Sendable, Equatable {
   package var permille: Int?
   /// For `keep`: one for each token, the highest are kept.
   package var scores: [Double]?
+  /// For `requantise`: `high`, `balanced`, `small` or `archive`.
+  package var codecClass: String?
 
   /// Puts the values together.
   package init(
     namespace: String, name: String, epoch: UInt64? = nil, operation: String,
     strength: Double? = nil, spans: [[Int]]? = nil, text: String? = nil, occurrence: Int? = nil,
-    all: Bool? = nil, permille: Int? = nil, scores: [Double]? = nil
+    all: Bool? = nil, permille: Int? = nil, scores: [Double]? = nil, codecClass: String? = nil
   ) {
     self.namespace = namespace
     self.name = name
@@ -106,6 +108,13 @@ package struct DocumentEditOrder: Codable, Sendable, Equatable {
     self.all = all
     self.permille = permille
     self.scores = scores
+    self.codecClass = codecClass
+  }
+
+  private enum CodingKeys: String, CodingKey {
+    case namespace, name, epoch, operation, strength, spans, text, occurrence, all
+    case permille, scores
+    case codecClass = "class"
   }
 }
 
@@ -115,19 +124,30 @@ package struct DocumentEdits: Codable, Sendable, Equatable {
   package struct Item: Codable, Sendable, Equatable {
     /// By which it is reverted.
     package var id: UInt64
-    /// `scale_keys`, `scale_values` or `drop`.
+    /// `scale_keys`, `scale_values`, `drop` or `requantise`.
     package var operation: String
     /// What keys or values are multiplied by; nil for `drop`.
     package var strength: Double?
     /// First token and the token behind the last one, of each run.
     package var spans: [[Int]]
+    /// What `requantise` delivers the document as; nil for others.
+    package var codecClass: String?
 
     /// Puts the values together.
-    package init(id: UInt64, operation: String, strength: Double? = nil, spans: [[Int]]) {
+    package init(
+      id: UInt64, operation: String, strength: Double? = nil, spans: [[Int]],
+      codecClass: String? = nil
+    ) {
       self.id = id
       self.operation = operation
       self.strength = strength
       self.spans = spans
+      self.codecClass = codecClass
+    }
+
+    private enum CodingKeys: String, CodingKey {
+      case id, operation, strength, spans
+      case codecClass = "class"
     }
   }
 
@@ -137,12 +157,35 @@ package struct DocumentEdits: Codable, Sendable, Equatable {
   package var epoch: UInt64
   /// In the order in which they came.
   package var edits: [Item]
+  /// How much of what they change is kept as it is delivered.
+  package var materialised: DocumentMaterial
 
   /// Puts the values together.
-  package init(name: String, epoch: UInt64, edits: [Item]) {
+  package init(
+    name: String, epoch: UInt64, edits: [Item],
+    materialised: DocumentMaterial = DocumentMaterial(state: "nothing", kept: 0, total: 0)
+  ) {
     self.name = name
     self.epoch = epoch
     self.edits = edits
+    self.materialised = materialised
+  }
+}
+
+/// How much of what edits change is kept as it is delivered.
+package struct DocumentMaterial: Codable, Sendable, Equatable {
+  /// `nothing`, `on_delivery`, `running` or `whole`.
+  package var state: String
+  /// Objects of chunks that are kept as they are delivered.
+  package var kept: Int
+  /// Objects of chunks that the edits change.
+  package var total: Int
+
+  /// Puts the values together.
+  package init(state: String, kept: Int, total: Int) {
+    self.state = state
+    self.kept = kept
+    self.total = total
   }
 }
 

@@ -10,7 +10,12 @@ package enum EditOperation: Hashable, Sendable {
   case drop(TokenSpans)
   /// Keeps this many thousandths of the tokens, those with the highest of the scores, one a token.
   case keep(permille: Int, scores: [Float])
+  /// Delivers the whole document as if it were kept in this class, after all strengths; of several
+  /// the smallest counts.
+  case requantise(PayloadCodec)
 
+  /// The classes that `requantise` names: those that lose something.
+  package static let classes: [PayloadCodec] = [.high, .balanced, .small, .archive]
   /// Most spans of an operation that a client asks for.
   package static let spansMax = 256
   /// Most spans of an operation that is kept: what `keep` comes to may have more than were asked.
@@ -34,21 +39,22 @@ package enum EditOperation: Hashable, Sendable {
     case scaleValues = 2
     case drop = 3
     case keep = 4
+    case requantise = 5
   }
 
-  /// Takes an operation: u8 kind; u8 reserved; u16 permille; f32 strength; u32 count; then `count`
-  /// spans, or scores for `keep`.
+  /// Takes an operation: u8 kind; u8 class, 0 but for `requantise`; u16 permille; f32 strength;
+  /// u32 count; then `count` spans, or scores for `keep`.
   ///
-  /// - Throws: a fault that names `kind`, `reserved`, `permille`, `strength`, `spanCount`, `span`,
+  /// - Throws: a fault that names `kind`, `class`, `permille`, `strength`, `spanCount`, `span`,
   ///   `scoreCount` or `score`.
   package init(
     from reader: inout ByteReader, spansMax: Int = spansMax
   ) throws(FieldFault) {
     let number: UInt8 = try reader.take("kind")
     guard let kind = Kind(rawValue: number) else {
-      throw FieldFault("kind", value: UInt64(number), limit: 4, "unknown operation")
+      throw FieldFault("kind", value: UInt64(number), limit: 5, "unknown operation")
     }
-    try reader.takeReserved(count: 1)
+    let codec: UInt8 = try reader.take("class")
     let permille = Int(try reader.take("permille", as: UInt16.self))
     let strength = Float(bitPattern: try reader.take("strength"))
     let count: UInt32 = try reader.take("spanCount")
@@ -60,7 +66,15 @@ package enum EditOperation: Hashable, Sendable {
     guard isScored || permille == 0 else {
       throw FieldFault("permille", value: permille, limit: 0, "must be zero for this kind")
     }
-    if isScored {
+    guard kind == .requantise || codec == 0 else {
+      throw FieldFault("class", value: UInt64(codec), limit: 0, "must be zero for this kind")
+    }
+    if kind == .requantise {
+      guard count == 0 else {
+        throw FieldFault("spanCount", value: UInt64(count), limit: 0, "it is the whole document")
+      }
+      self = .requantise(try Self.codec(codec))
+    } else if isScored {
       self = .keep(permille: permille, scores: try Self.scores(count, from: &reader))
     } else {
       guard count <= spansMax else {
@@ -70,10 +84,19 @@ package enum EditOperation: Hashable, Sendable {
       switch kind {
       case .scaleKeys: self = .scaleKeys(strength, spans)
       case .scaleValues: self = .scaleValues(strength, spans)
-      case .drop, .keep: self = .drop(spans)
+      case .drop, .keep, .requantise: self = .drop(spans)
       }
     }
     try check(spansMax: spansMax)
+  }
+
+  private static func codec(_ number: UInt8) throws(FieldFault) -> PayloadCodec {
+    guard let codec = classes.first(where: { $0.rawValue == number }) else {
+      throw FieldFault(
+        "class", value: UInt64(number), limit: UInt64(PayloadCodec.archive.rawValue),
+        "must be high, balanced, small or archive")
+    }
+    return codec
   }
 
   private static func scores(
@@ -102,6 +125,10 @@ package enum EditOperation: Hashable, Sendable {
       writer.put(UInt32(0))
       writer.put(UInt32(scores.count))
       for score in scores { writer.put(score.bitPattern) }
+    case .requantise(let codec):
+      writer.put(Kind.requantise.rawValue)
+      writer.put(codec.rawValue)
+      writer.putZeros(10)
     }
   }
 
@@ -118,8 +145,8 @@ package enum EditOperation: Hashable, Sendable {
   /// Checks what a decoder or a caller put together, against a document of `tokenCount` tokens if
   /// that is known.
   ///
-  /// - Throws: a fault that names `strength`, `spanCount`, `span`, `permille`, `scoreCount` or
-  ///   `score`.
+  /// - Throws: a fault that names `strength`, `spanCount`, `span`, `permille`, `scoreCount`,
+  ///   `score` or `class`.
   package func check(
     spansMax: Int = spansMax, tokenCount: Int? = nil
   ) throws(FieldFault) {
@@ -131,6 +158,7 @@ package enum EditOperation: Hashable, Sendable {
       try Self.check(strength, Self.valueStrengths, "must be -4 to 4")
       try Self.check(spans, spansMax, tokenCount)
     case .drop(let spans): try Self.check(spans, spansMax, tokenCount)
+    case .requantise(let codec): _ = try Self.codec(codec.rawValue)
     case .keep(let permille, let scores):
       guard (1...1000).contains(permille) else {
         throw FieldFault("permille", value: permille, limit: 1000, "must be 1 to 1000")

@@ -14,14 +14,20 @@ package struct BlendOrder: Sendable {
     /// The hash under which each of its chunks is read: another than the document's own if it is
     /// read in another form.
     package let sources: [ChunkHash]
+    /// What edits make of its chunks before rows are taken of them; nil: they are as stored.
+    package let form: EditedForm?
 
     /// Puts a piece together, of the document's own chunks or of as many `sources`.
-    package init(_ document: PublishedDocument, kept: [Range<Int>], sources: [ChunkHash]? = nil) {
+    package init(
+      _ document: PublishedDocument, kept: [Range<Int>], sources: [ChunkHash]? = nil,
+      form: EditedForm? = nil
+    ) {
       let own = document.document.hashes
       precondition(sources == nil || sources?.count == own.count, "a source for each chunk")
       self.document = document
       self.kept = kept
       self.sources = sources ?? own
+      self.form = form
     }
 
     /// Numbers of the chunks that have kept tokens.
@@ -71,13 +77,6 @@ package struct BlendOrder: Sendable {
   package func key(of layer: BlendLayer) -> ObjectKey {
     ObjectKey(hash: hash, layout: layout, part: layer.part, variant: Self.variant)
   }
-
-  /// Tokens of one chunk of a piece.
-  package func tokens(ofChunk chunk: Int, piece: Int) -> Int {
-    let document = pieces[piece].document.document
-    let start = chunk * document.chunkTokens
-    return min(document.chunkTokens, document.tokenCount - start)
-  }
 }
 
 /// Writes layers of one blend; called on several threads at once.
@@ -92,6 +91,8 @@ package enum BlendRefusal: Error, Equatable, Sendable {
   case missing(piece: Int, MissCause)
   /// So many blends are under way, which is the limit.
   case busy(FieldFault)
+  /// What edits make of a chunk of the piece cannot be made, now or ever.
+  case unedited(piece: Int, isForNow: Bool)
   /// No room for the blend, or its layout is not here.
   case pool(PoolRefusal)
   /// It was given up while others waited for it too.

@@ -17,6 +17,18 @@ package final class BlendSources: Sendable {
     var isWhole: Bool { lease.lease.block.checksum == lease.checksum }
 
     func withBytes(_ body: (RawSpan) -> Void) { lease.lease.withBytes(body) }
+
+    /// XXH3-64 of the bytes.
+    var checksum: Checksum { lease.checksum }
+
+    /// Length of the bytes.
+    var byteCount: Int { lease.lease.block.byteCount }
+
+    /// The bytes.
+    var body: StoredBody { StoredBody(lease.lease.block, form: nil, checksum: lease.checksum) }
+
+    /// The same object with other bytes.
+    func holding(_ body: StoredBody) -> Held { Held(ReadLease(object, body)) }
   }
 
   /// One chunk of a piece: how its layers are put together, and of what.

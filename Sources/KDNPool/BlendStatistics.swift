@@ -12,6 +12,12 @@ package struct BlendStatistics: Equatable, Sendable {
   package var hits: UInt64 = 0
   /// Orders that joined one that was under way.
   package var joined: UInt64 = 0
+  /// Objects of chunks that were edited for a blend.
+  package var edited: UInt64 = 0
+  /// Objects of chunks that were at hand as edits make them.
+  package var editedKept: UInt64 = 0
+  /// Objects of chunks that an order had kept as edits make them.
+  package var materialised: UInt64 = 0
   /// Orders refused because a chunk of a document can be had from no tier.
   package var missing: UInt64 = 0
   /// Orders refused because too many blends are under way.

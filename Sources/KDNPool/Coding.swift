@@ -48,6 +48,8 @@ struct EncodeJob: Sendable {
     case replace(ObjectKey, Namespace, inRAM: Bool, below: Bool)
     /// All forms of it that are meant become this one.
     case recode(ObjectKey, Recoding)
+    /// What edits make of it is kept.
+    case materialise(Materialisation.Item, Materialisation)
     /// A piece of what a recoding is about is counted.
     case count(Recoding)
   }
@@ -110,6 +112,7 @@ struct CodingState: Sendable {
   var isClosing = false
   private(set) var flights: [DecodeName: Row] = [:]
   var recodings: [Recoding] = []
+  var materialisations: [Materialisation] = []
   /// The slot of RAM where the search for cold objects goes on.
   var coldSlot = 0
   var counts = CodingStatistics()
@@ -135,7 +138,7 @@ struct CodingState: Sendable {
     guard !isClosing, placesLeft > 0 else { return false }
     switch job.purpose {
     case .write: writes.append(job)
-    case .recode, .count: others.append(job)
+    case .recode, .count, .materialise: others.append(job)
     case .replace:
       guard replacing.insert(job.name).inserted else { return false }
       others.append(job)

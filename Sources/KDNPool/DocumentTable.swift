@@ -45,7 +45,7 @@ extension EditOperation {
   fileprivate var spanCount: Int {
     switch self {
     case .scaleKeys(_, let spans), .scaleValues(_, let spans), .drop(let spans): spans.count
-    case .keep: 0
+    case .keep, .requantise: 0
     }
   }
 }
@@ -141,6 +141,9 @@ struct DocumentTable: Sendable {
     let start = name.isEmpty ? 0 : place(behind: Array(name.utf8))
     return names[start...].prefix(limit).compactMap { byName[$0] }
   }
+
+  /// Documents that have edits.
+  var edited: [PublishedDocument] { byName.values.filter { !$0.edits.isEmpty } }
 
   /// Takes out all documents; numbers and rules stay.
   mutating func removeAll() {

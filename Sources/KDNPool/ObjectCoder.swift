@@ -64,6 +64,10 @@ package protocol ObjectCoder: Sendable {
   func isExact(_ codec: UInt8) -> Bool
   /// Whether bytes of this form can be decoded now; cheap.
   func canDecode(_ form: StoredForm) -> Bool
+  /// The profile that a class of this number would take now; cheap.
+  func profile(
+    for codec: UInt8, _ layout: LayoutID, in namespace: NamespaceName
+  ) -> CodecProfileUse
   /// Encodes an object's bytes as a class of this number.
   func encode(
     _ raw: RawSpan, _ subject: CodingSubject, as codec: UInt8

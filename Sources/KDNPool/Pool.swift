@@ -40,6 +40,8 @@ package final class Pool: Sendable {
   let coding = Guarded<Coding?>(nil)
   /// What assembles blends; nil as long as nothing does.
   let blending = Guarded<Blending?>(nil)
+  /// What applies edits to chunks; nil as long as nothing does.
+  let editing = Guarded<Editing?>(nil)
   /// Forms that raw objects in RAM may be given at any moment; only grows.
   let formsInSight = Atomic<UInt32>(0)
   let refusals = Atomic<UInt64>(0)

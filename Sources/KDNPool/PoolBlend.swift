@@ -93,11 +93,13 @@ extension Pool {
   // MARK: Chunks
 
   /// Finds all chunks, and fetches what is not in RAM or is encoded.
-  private func gather(_ blend: Blend, _ blending: Blending, isLast: Bool) {
+  private func gather(
+    _ blend: Blend, _ blending: Blending, isLast: Bool, takesKept: Bool = true
+  ) {
     let found: BlendPlaces
     do {
       try check(blend.order, blend.namespace, blending.settings)
-      found = try places(of: blend)
+      found = try places(of: blend, takesKept: takesKept)
     } catch {
       return giveUp(blend, error, blending)
     }
@@ -147,10 +149,12 @@ extension Pool {
       case .hit(let lease):
         let source = BlendSources.Held(lease)
         guard source.isWhole else {
+          if key.isEdited { return gatherWithoutKept(blend, blending) }
           return giveUp(blend, .missing(piece: piece, .corrupt), blending)
         }
         held[key] = source
       case .miss(let cause):
+        if key.isEdited { return gatherWithoutKept(blend, blending) }
         guard isLast else {
           refundBuffers(blend.takeCharge())
           return gather(blend, blending, isLast: true)
@@ -161,13 +165,17 @@ extension Pool {
     guard let geometry = blend.namespace.geometry(of: blend.order.layout) else {
       return giveUp(blend, .pool(.notFound(what: "layout", number: 0)), blending)
     }
-    let chunks = found.chunks.map { row in
-      row.mapValues { chunk in
-        BlendSources.Chunk(
-          cover: chunk.cover, objects: chunk.keys.compactMap { held[$0] }, tokens: chunk.tokens)
-      }
+    switch chunks(of: found, held, blend, blending) {
+    case .success(let chunks):
+      takeRooms(BlendSources(blend.order, geometry, chunks), blend, blending)
+    case .failure(let refusal): giveUp(blend, refusal, blending)
     }
-    takeRooms(BlendSources(blend.order, geometry, chunks), blend, blending)
+  }
+
+  /// Edits all chunks: what was kept of them cannot be had after all.
+  private func gatherWithoutKept(_ blend: Blend, _ blending: Blending) {
+    refundBuffers(blend.takeCharge())
+    gather(blend, blending, isLast: false, takesKept: false)
   }
 
   // MARK: Room
@@ -210,7 +218,7 @@ extension BlendStatistics {
   /// Counts an order that is refused.
   mutating func note(_ refusal: BlendRefusal) {
     switch refusal {
-    case .missing: missing += 1
+    case .missing, .unedited: missing += 1
     case .busy: busy += 1
     case .pool: withoutRoom += 1
     case .cancelled: cancelled += 1

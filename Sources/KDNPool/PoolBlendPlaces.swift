@@ -7,7 +7,10 @@ struct BlendPlaces: Sendable {
     let cover: BlendCover
     /// Keys in the order of the cover's parts.
     let keys: [ObjectKey]
-    let tokens: Int
+    /// Its tokens in the document.
+    let tokens: Range<Int>
+    /// What edits make of it; nil: it is as stored.
+    let form: EditedForm?
   }
 
   /// All objects that are read, none twice.
@@ -37,8 +40,10 @@ extension Pool {
   /// Finds, for each chunk with kept tokens, objects of either tier that together have all layers
   /// and heads; RAM alone where it has them all.
   ///
+  /// What is kept as edits make it is taken in the place of what it was made of, if `takesKept`.
+  ///
   /// - Throws: `missing` for the first chunk of which a layer or head is in neither.
-  func places(of blend: Blend) throws(BlendRefusal) -> BlendPlaces {
+  func places(of blend: Blend, takesKept: Bool) throws(BlendRefusal) -> BlendPlaces {
     let (order, now) = (blend.order, clock.now())
     var found = BlendPlaces()
     var covers: [[Part]: BlendCover?] = [:]
@@ -59,13 +64,15 @@ extension Pool {
         guard let cover else {
           throw .missing(piece: piece, missCause(of: hash, order, blend.namespace, now: now))
         }
-        let keys = cover.parts.map {
-          ObjectKey(hash: hash, layout: order.layout, part: $0, variant: 0)
+        let tokens = entry.document.document.tokens(ofChunk: number)
+        let form = entry.form.flatMap { $0.changes(tokens) ? $0 : nil }
+        let keys = cover.parts.map { part in
+          let key = ObjectKey(hash: hash, layout: order.layout, part: part, variant: 0)
+          guard takesKept, let form else { return key }
+          return keptKey(of: key, form, in: blend.namespace) ?? key
         }
         found.add(
-          BlendPlaces.Chunk(
-            cover: cover, keys: keys, tokens: order.tokens(ofChunk: number, piece: piece)),
-          number: number)
+          BlendPlaces.Chunk(cover: cover, keys: keys, tokens: tokens, form: form), number: number)
       }
     }
     return found

@@ -89,16 +89,21 @@ extension Pool {
     _ order: DocumentOrder, _ name: String, _ namespace: Namespace,
     completion: @escaping @Sendable (Result<DocumentOutcome, PoolRefusal>) -> Void
   ) {
+    let before = published(document: name, in: namespace)
     documents.perform(order, in: namespace) { result in
-      if case .success = result { self.documentChanged(name, in: namespace) }
+      if case .success = result { self.documentChanged(name, before, in: namespace) }
       completion(result)
     }
   }
 
   /// Called after each change of what a name stands for or of its edits, before it is answered:
   /// what was made of it goes.
-  private func documentChanged(_ name: String, in namespace: Namespace) {
+  private func documentChanged(
+    _ name: String, _ before: PublishedDocument?, in namespace: Namespace
+  ) {
     dropBlends(ofDocument: name, in: namespace)
+    // Nothing is lost where nothing has changed, and what was kept can be made again.
+    if let before, !before.edits.isEmpty { dropEdited(before, in: namespace) }
   }
 
   // MARK: Chunks

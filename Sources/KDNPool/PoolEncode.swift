@@ -59,6 +59,7 @@ extension Pool {
       }
     case .recode(let key, let recoding): recode(key, recoding, coding)
     case .count(let recoding): count(recoding, coding)
+    case .materialise(let item, let job): materialise(item, job, coding)
     }
     let nanoseconds = clock.now().nanoseconds(since: start)
     coding.state.withLock { $0.end(job, nanoseconds: nanoseconds) }
@@ -72,6 +73,7 @@ extension Pool {
     writeOverdue(now: now, coding)
     offerCold(coding)
     for recoding in coding.state.withLock({ $0.recodings }) { advance(recoding, coding) }
+    for job in coding.state.withLock({ $0.materialisations }) { advance(job, coding) }
     pumpEncodes(coding)
   }
 

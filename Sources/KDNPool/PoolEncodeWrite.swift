@@ -68,7 +68,11 @@ extension Pool {
   /// Lets go what waits to be encoded, for the slower tier closes: writes go there as they are.
   func closeCoding() {
     guard let coding = coding.withLock({ $0 }) else { return }
-    coding.state.withLock { $0.isClosing = true }
+    let jobs = coding.state.withLock { state in
+      state.isClosing = true
+      return state.materialisations
+    }
+    for job in jobs { job.cancel() }
     pumpEncodes(coding)
   }
 }

@@ -20,6 +20,7 @@ extension Pool {
     guard let backing else {
       let count = purgeRAM(scope, namespace)
       dropBlends(of: scope, in: namespace)
+      dropEdited(of: scope, in: namespace)
       return completion(.success(count))
     }
     // A job of the write queue: no hand-over is half done meanwhile, and none brings back an

@@ -41,6 +41,7 @@ extension Pool {
     }
     // What was read of it before is in a blend by now; what is read after was stopped.
     dropBlends(of: scope, in: namespace)
+    dropEdited(of: scope, in: namespace)
   }
 
   /// The chunks themselves and all that build on them, through chunks of either tier in turn.

@@ -8,16 +8,19 @@ package enum EditRequest: FrameBody {
   case list(name: String)
   /// Takes back one operation, or all for 0.
   case revert(name: String, id: UInt64)
+  /// Asks how much of what edits change is kept as it is delivered; an order has it made.
+  case materialise(name: String, isOrder: Bool)
 
   /// What is asked for, as on the wire.
   enum Verb: UInt8 {
     case add = 1
     case list = 2
     case revert = 3
+    case materialise = 4
   }
 
-  /// Decodes a whole body; throws a fault that names `verb`, `reserved`, `name`, `bodyLength` or
-  /// the field of an operation.
+  /// Decodes a whole body; throws a fault that names `verb`, `reserved`, `name`, `order`,
+  /// `bodyLength` or the field of an operation.
   package init(from reader: inout ByteReader) throws(FieldFault) {
     try reader.require(atLeast: 4)
     switch try Verb(from: &reader, reservedBytes: 3) {
@@ -32,6 +35,13 @@ package enum EditRequest: FrameBody {
       try reader.require(atLeast: 8)
       let id: UInt64 = try reader.take("id")
       self = .revert(name: try reader.takeDocumentName(), id: id)
+    case .materialise:
+      try reader.require(atLeast: 4)
+      let order: UInt32 = try reader.take("order")
+      guard order <= 1 else {
+        throw FieldFault("order", value: UInt64(order), limit: 1, "must be 0 or 1")
+      }
+      self = .materialise(name: try reader.takeDocumentName(), isOrder: order == 1)
     }
     try reader.require(exactly: 0)
   }
@@ -49,6 +59,10 @@ package enum EditRequest: FrameBody {
     case .revert(let name, let id):
       Verb.revert.write(reservedBytes: 3, to: &writer)
       writer.put(id)
+      writer.put(name, limit: Document.nameBytesMax)
+    case .materialise(let name, let isOrder):
+      Verb.materialise.write(reservedBytes: 3, to: &writer)
+      writer.put(UInt32(isOrder ? 1 : 0))
       writer.put(name, limit: Document.nameBytesMax)
     }
   }
@@ -79,9 +93,11 @@ package enum EditResponse: FrameBody {
   case listed([Row])
   /// So many operations were taken back.
   case reverted(count: Int)
+  /// So much of what edits change is kept as it is delivered.
+  case materialised(Materialised)
 
-  /// Decodes a whole body; throws a fault that names `verb`, `reserved`, `id`, `count`,
-  /// `bodyLength` or the field of an operation.
+  /// Decodes a whole body; throws a fault that names `verb`, `reserved`, `id`, `count`, `state`,
+  /// `total`, `kept`, `bodyLength` or the field of an operation.
   package init(from reader: inout ByteReader) throws(FieldFault) {
     try reader.require(atLeast: 8)
     switch try EditRequest.Verb(from: &reader, reservedBytes: 7) {
@@ -104,6 +120,9 @@ package enum EditResponse: FrameBody {
     case .revert:
       try reader.require(exactly: 4)
       self = .reverted(count: try reader.takeCount("count", limit: EditOperation.countMax))
+    case .materialise:
+      try reader.require(exactly: 12)
+      self = .materialised(try Materialised(from: &reader))
     }
     try reader.require(exactly: 0)
   }
@@ -123,7 +142,27 @@ package enum EditResponse: FrameBody {
     case .reverted(let count):
       EditRequest.Verb.revert.write(reservedBytes: 7, to: &writer)
       writer.put(UInt32(count))
+    case .materialised(let material):
+      EditRequest.Verb.materialise.write(reservedBytes: 7, to: &writer)
+      writer.put(UInt32(material.state.rawValue))
+      writer.put(UInt32(material.total))
+      writer.put(UInt32(material.kept))
     }
+  }
+}
+
+extension Materialised {
+  /// Most objects that an answer tells of.
+  private static let totalMax = 1 << 30
+
+  fileprivate init(from reader: inout ByteReader) throws(FieldFault) {
+    let number: UInt32 = try reader.take("state")
+    guard let state = State.allCases.first(where: { UInt32($0.rawValue) == number }) else {
+      throw FieldFault("state", value: UInt64(number), limit: 3, "unknown state")
+    }
+    let total = try reader.takeCount("total", limit: Self.totalMax)
+    let kept = try reader.takeCount("kept", limit: total)
+    self.init(state, total: total, kept: kept)
   }
 }
 
@@ -131,7 +170,7 @@ extension EditRequest.Verb {
   fileprivate init(from reader: inout ByteReader, reservedBytes: Int) throws(FieldFault) {
     let raw: UInt8 = try reader.take("verb")
     guard let verb = Self(rawValue: raw) else {
-      throw FieldFault("verb", value: UInt64(raw), limit: 3, "unknown verb")
+      throw FieldFault("verb", value: UInt64(raw), limit: 4, "unknown verb")
     }
     try reader.takeReserved(count: reservedBytes)
     self = verb

@@ -13,7 +13,10 @@ struct EditCommand: ParsableCommand {
       is blended from then on, and without them it is what it was. A document that is published \
       anew has none.
       """,
-    subcommands: [AddEditCommand.self, ListEditsCommand.self, RevertEditsCommand.self])
+    subcommands: [
+      AddEditCommand.self, RequantiseCommand.self, ListEditsCommand.self, RevertEditsCommand.self,
+      MaterialiseCommand.self,
+    ])
 }
 
 /// `kdn edit add`.
@@ -125,6 +128,12 @@ struct ListEditsCommand: DaemonCommand {
     let operation: String
     let strength: Float?
     let spans: [[Int]]
+    let codec: String?
+
+    enum CodingKeys: String, CodingKey {
+      case id, operation, strength, spans
+      case codec = "class"
+    }
   }
 
   @OptionGroup var common: CommonOptions
@@ -132,15 +141,27 @@ struct ListEditsCommand: DaemonCommand {
   var name: String
 
   func answer() throws -> Bool {
-    for row in try common.client().edits(of: name) {
+    let client = try common.client()
+    for row in try client.edits(of: name) {
       let (operation, strength, spans) = row.operation.words
       guard !common.json else {
         let pairs = spans.ranges.map { [$0.lowerBound, $0.upperBound] }
-        try Output.line(Line(id: row.id, operation: operation, strength: strength, spans: pairs))
+        try Output.line(
+          Line(
+            id: row.id, operation: operation, strength: strength, spans: pairs,
+            codec: row.operation.codecName))
         continue
       }
       let runs = spans.ranges.map { "\($0.lowerBound)-\($0.upperBound)" }.joined(separator: " ")
-      Output.line("\(row.id) \(operation) \(strength.map { "\($0) " } ?? "")\(runs)")
+      let what = row.operation.codecName ?? runs
+      Output.line("\(row.id) \(operation) \(strength.map { "\($0) " } ?? "")\(what)")
+    }
+    let material = try client.materialised(name)
+    guard material.state != .nothing else { return true }
+    if common.json {
+      try Output.line(MaterialisedLine(material))
+    } else {
+      Output.line(material.words)
     }
     return true
   }
@@ -192,6 +213,7 @@ extension EditOperation {
     case .scaleValues(let strength, let spans): ("scale_values", strength, spans)
     case .drop(let spans): ("drop", nil, spans)
     case .keep: ("keep", nil, .none)
+    case .requantise: ("requantise", nil, .none)
     }
   }
 }

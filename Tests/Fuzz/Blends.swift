@@ -16,22 +16,17 @@ private func operations(_ bytes: [UInt8]) -> [EditOperation] {
   return operations
 }
 
-private func strength(_ runs: [EditRecipe.Run], of token: Int) -> Float {
-  runs.first { $0.tokens.contains(token) }?.strength ?? 1
-}
-
 private func check(_ recipe: EditRecipe, _ placement: BlendPlan.Placement) {
   var row = placement.firstRow
   var next = 0
-  for run in placement.runs(recipe) {
+  for run in placement.runs {
     precondition(run.firstRow == row && run.tokens.lowerBound >= next && !run.tokens.isEmpty)
-    for token in [run.tokens.lowerBound, run.tokens.upperBound - 1] {
-      precondition(strength(recipe.keys, of: token) == run.keyStrength)
-      precondition(strength(recipe.values, of: token) == run.valueStrength)
-      precondition(abs(run.keyStrength) <= EditRecipe.productMax)
-    }
     row += run.tokens.count
     next = run.tokens.upperBound
+  }
+  for run in recipe.keys + recipe.values {
+    precondition(abs(run.strength) <= EditRecipe.productMax && !run.tokens.isEmpty)
+    precondition(!recipe.drops.ranges.contains { $0.overlaps(run.tokens) })
   }
   precondition(row == placement.firstRow + placement.rowCount, "each kept token has a row")
 }

@@ -91,6 +91,14 @@ def test_documents_are_shown_edited_denied_and_retired(node):
     ):
         done = node.run("edit", "add", "a/handbook", *wrong)
         assert done.returncode in (USAGE, FAILED), wrong
+    (third,) = node.lines("edit", "requantise", "a/handbook", "small")
+    assert node.lines("edit", "list", "a/handbook")[2:] == [f"{third} requantise small"]
+    assert f"edit {third}: requantise small" in node.lines("docs", "show", "a/handbook")
+    assert node.run("edit", "requantise", "a/handbook", "exact").returncode == USAGE
+    # Its class needs a profile.
+    assert node.run("edit", "materialise", "a/handbook").returncode == FAILED
+    assert node.lines("edit", "revert", "a/handbook", third) == ["reverted 1"]
+    assert node.lines("edit", "materialise", "a/handbook") == ["materialising: 0 of 0"]
     assert node.lines("edit", "revert", "a/handbook", first) == ["reverted 1"]
     assert node.run("edit", "revert", "a/handbook", first).returncode == FAILED
     assert node.lines("edit", "revert", "a/handbook") == ["reverted 1"]

@@ -43,6 +43,10 @@ def edits_of(admin: AdminClient, name: str) -> list:
     return admin.get(f"/documents/edits?{SPACE}&name={name}")["edits"]
 
 
+def material(admin: AdminClient) -> dict:
+    return admin.get(f"/documents/edits?{SPACE}&name=handbook")["materialised"]
+
+
 def edit(admin: AdminClient, name: str, strength: float = 1.5) -> int:
     body = {
         "namespace": "default", "name": name, "operation": "scale_keys", "strength": strength,
@@ -86,6 +90,32 @@ def test_all_of_it_is_there_after_a_restart(daemon, clean):
     assert client.publish_document(text) > dropped > kept > epoch
     assert edits_of(admin, "handbook") == []
     assert edit(admin, "handbook") > dropped
+
+
+@KILLED_OR_STOPPED
+def test_chunks_kept_in_a_class_outlive_the_daemon_or_are_edited_on_delivery(daemon, clean):
+    client, admin = begin(daemon)
+    hashes, _ = store_chain(client, b"text", 3)
+    text = Document("handbook", LAYOUT.id, 96, 32, tuple(hashes))
+    client.publish_document(text)
+    order = {"namespace": "default", "name": "handbook", "operation": "requantise"}
+    known = admin.order("POST", "/documents/edits", {**order, "class": "high"})["id"]
+    path = f"{SPACE}&name=handbook"
+    assert admin.order("POST", f"/documents/materialise?{path}")["state"] == "running"
+    while (made := material(admin))["state"] == "running":
+        pass
+    assert made == {"state": "whole", "kept": 3, "total": 3}
+
+    daemon.end(clean)
+    client, admin = begin(daemon)
+    assert edits_of(admin, "handbook") == [
+        {"id": known, "operation": "requantise", "class": "high", "spans": []}
+    ]
+    found = material(admin)
+    # They are written behind: a crash may come first.
+    assert found["total"] == 3 and (not clean or found["state"] == "whole")
+    admin.order("DELETE", f"/documents/edits?{path}")
+    assert material(admin)["state"] == "nothing"
 
 
 def test_a_purge_of_the_namespace_forgets_documents_for_good_and_keeps_rules(daemon):

@@ -126,7 +126,8 @@ extension BlendReport {
   /// Numbers that are all different.
   static let full = BlendReport(
     assembledTotal: 951, assembledTokensTotal: 952, assembledBytesTotal: 953,
-    assembleSecondsTotal: 9.75, hitsTotal: 954, joinedTotal: 955, forbiddenTotal: 956,
+    assembleSecondsTotal: 9.75, hitsTotal: 954, joinedTotal: 955, editedObjectsTotal: 965,
+    editedKeptObjectsTotal: 966, materialisedObjectsTotal: 967, forbiddenTotal: 956,
     unknownTotal: 957, unsuitedTotal: 958, missingTotal: 959, busyTotal: 960,
     withoutRoomTotal: 961, cancelledTotal: 962, underWay: 963, kept: 964)
 }

@@ -21,6 +21,14 @@ import Testing
       #"{"namespace":"a","name":"x","operation":"keep","permille":5,"scores":[1,0.5]}"#,
       "edit a x 0 keep 5 [1.0, 0.5] root@127.0.0.1"
     ),
+    (
+      "POST", "/documents/edits",
+      #"{"namespace":"a","name":"x","operation":"requantise","class":"small"}"#,
+      "edit a x 0 requantise small 0.0 [] root@127.0.0.1"
+    ),
+    (
+      "POST", "/documents/materialise?namespace=a&name=x", "", "materialise a x root@127.0.0.1"
+    ),
     ("DELETE", "/documents/edits?namespace=a&name=x", "", "revert a x 0 root@127.0.0.1"),
     ("DELETE", "/documents/edits?namespace=a&name=x&id=9", "", "revert a x 9 root@127.0.0.1"),
     (
@@ -47,6 +55,8 @@ import Testing
     ("DELETE", "/documents?name=a", "", "namespace"),
     ("DELETE", "/documents/edits?namespace=a&name=x&id=0", "", "id"),
     ("DELETE", "/documents/edits?namespace=a&name=x", #"{"id":1}"#, "id"),
+    ("POST", "/documents/materialise?namespace=a", "", "name"),
+    ("POST", "/documents/materialise?namespace=a&name=x", #"{"wait":1}"#, "wait"),
     ("POST", "/documents/edits", #"{"namespace":"a","name":"x"}"#, "operation"),
     (
       "POST", "/documents/edits", #"{"namespace":"a","name":"x","operation":"drop","span":1}"#,

@@ -97,7 +97,8 @@ final class ScriptedControl: DaemonControl {
         "\(order.strength ?? 0) \(order.spans ?? [])"
       }
     try note(
-      "edit \(order.namespace) \(order.name) \(order.epoch ?? 0) \(order.operation) \(tokens)",
+      "edit \(order.namespace) \(order.name) \(order.epoch ?? 0) \(order.operation) "
+        + "\(order.codecClass.map { "\($0) " } ?? "")\(tokens)",
       by: who)
     return DocumentEditAnswer(id: 9)
   }
@@ -107,6 +108,13 @@ final class ScriptedControl: DaemonControl {
   ) async throws(ControlFault) -> DocumentRevertAnswer {
     try note("revert \(document.namespace) \(document.name) \(id ?? 0)", by: who)
     return DocumentRevertAnswer(reverted: 1)
+  }
+
+  func materialise(
+    _ document: DocumentName, by who: AdministratorName
+  ) throws(ControlFault) -> DocumentMaterial {
+    try note("materialise \(document.namespace) \(document.name)", by: who)
+    return DocumentMaterial(state: "running", kept: 2, total: 5)
   }
 
   func retire(

@@ -40,6 +40,10 @@ struct EditRecipeTests {
     return (key, value)
   }
 
+  private func strength(_ runs: [EditRecipe.Run], of token: Int) -> Float {
+    runs.first { $0.tokens.contains(token) }?.strength ?? 1
+  }
+
   @Test("do to each token what their operations do, in rows without a gap", arguments: 0..<10)
   func properties(_ seed: UInt64) throws {
     var random = SeededGenerator(seed: 1000 + seed)
@@ -58,14 +62,15 @@ struct EditRecipeTests {
       else { continue }
       var row = 7
       var next = 0
-      for run in plan.placements[1].runs(recipe) {
+      for run in plan.placements[1].runs {
         #expect(run.firstRow == row && !run.tokens.isEmpty && run.tokens.lowerBound >= next)
         for token in next..<run.tokens.lowerBound {
           #expect(token == 0 || effect(operations, on: token) == nil, "only holes are left out")
         }
         for token in run.tokens {
           let expected = try #require(effect(operations, on: token))
-          #expect(run.keyStrength == expected.0 && run.valueStrength == expected.1)
+          #expect(strength(recipe.keys, of: token) == expected.0)
+          #expect(strength(recipe.values, of: token) == expected.1)
         }
         row += run.tokens.count
         next = run.tokens.upperBound
@@ -96,6 +101,28 @@ struct EditRecipeTests {
       try hash(.scaleKeys(2, run(3..<9)), .scaleValues(2, run(3..<9))),
     ]
     #expect(Set(others).count == others.count)
+  }
+
+  @Test("name the smallest class of all, wherever it stands")
+  func classes() throws {
+    let keys = EditOperation.scaleKeys(2, try TokenSpans([3..<9]))
+    func recipe(_ operations: [EditOperation]) throws -> EditRecipe {
+      try EditRecipe(operations, tokenCount: 20)
+    }
+    let small = try recipe([.requantise(.high), keys, .requantise(.small), .requantise(.balanced)])
+    #expect(small.codec == .small && !small.isEmpty && small.changesChunks)
+    #expect(try recipe([.requantise(.small), keys]).hash == small.hash)
+    #expect(try recipe([keys, .requantise(.archive)]).hash != small.hash)
+    #expect(try recipe([keys]).hash != small.hash)
+    #expect(try !recipe([.requantise(.high)]).isEmpty)
+    #expect(try !recipe([.drop(TokenSpans([3..<9]))]).changesChunks)
+    // What was before there were classes has the bytes and the name that it had.
+    #expect(
+      try recipe([keys]).canonicalEncoding + [PayloadCodec.small.rawValue]
+        == small.canonicalEncoding)
+    let profile = HashChain.opaque([1])
+    #expect(small.hash(by: .none) == small.hash && small.hash(by: profile) != small.hash)
+    #expect(throws: FieldFault.self) { try recipe([.requantise(.exact)]) }
   }
 
   @Test("that cannot be are refused by the field at fault")

@@ -44,7 +44,8 @@ enum Samples {
 
   static let blends = BlendReport(
     assembledTotal: 201, assembledTokensTotal: 202, assembledBytesTotal: 203,
-    assembleSecondsTotal: 2.5, hitsTotal: 204, joinedTotal: 205, forbiddenTotal: 206,
+    assembleSecondsTotal: 2.5, hitsTotal: 204, joinedTotal: 205, editedObjectsTotal: 215,
+    editedKeptObjectsTotal: 216, materialisedObjectsTotal: 217, forbiddenTotal: 206,
     unknownTotal: 207, unsuitedTotal: 208, missingTotal: 209, busyTotal: 210,
     withoutRoomTotal: 211, cancelledTotal: 212, underWay: 213, kept: 214)
 

@@ -30,6 +30,8 @@ final class ScriptedCoder: ObjectCoder {
     var fault = Fault.none
     var decodeFault = Fault.none
     var hasProfile = true
+    /// What it would encode with.
+    var profile = CodecProfileUse.notNeeded
     var encodes = 0
     var decodes = 0
     /// What the test does, once, in the middle of an encoding.
@@ -59,6 +61,12 @@ final class ScriptedCoder: ObjectCoder {
     stride(from: 0, to: raw.count, by: step(codec)).map {
       codec == 1 ? raw[$0] : raw[$0] & 0xF0
     }
+  }
+
+  func profile(
+    for codec: UInt8, _ layout: LayoutID, in namespace: NamespaceName
+  ) -> CodecProfileUse {
+    state.withLock { $0.profile }
   }
 
   func encode(_ raw: RawSpan, _ subject: CodingSubject, as codec: UInt8) -> EncodingAnswer {

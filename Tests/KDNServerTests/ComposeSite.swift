@@ -208,6 +208,12 @@ struct ComposeSite: ServerTesting {
   private static func moved(_ row: [UInt16], by distance: Int, scale: Float) -> [UInt16] {
     guard distance != 0 || scale != 1 else { return row }
     var x = row.map { Float(bitPattern: UInt32($0) << 16) }
+    func round(_ value: Float) -> UInt32 {
+      let bits = value.bitPattern
+      return (bits &+ 0x7fff &+ (bits >> 16 & 1)) >> 16
+    }
+    // Edits come first, and what they make is kept as elements of the type.
+    if scale != 1 { x = x.map { Float(bitPattern: round($0 * scale) << 16) } }
     if distance != 0 {
       for pair in 0..<dims / 2 {
         let angle = Double(distance) * pow(theta, -Double(2 * pair) / Double(dims))
@@ -217,10 +223,7 @@ struct ComposeSite: ServerTesting {
         x[pair + dims / 2] = b * c + a * s
       }
     }
-    return x.map { value in
-      let bits = (value * scale).bitPattern
-      return UInt16((bits &+ 0x7fff &+ (bits >> 16 & 1)) >> 16)
-    }
+    return x.map { UInt16(round($0)) }
   }
 
   /// Compares all layers with what they must hold.

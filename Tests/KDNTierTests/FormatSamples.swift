@@ -133,7 +133,7 @@ struct FormatSamples {
     let document = try document("a/règle")
     let spans = try TokenSpans([0..<1, 3..<9])
     let operations: [EditOperation] = [
-      .scaleKeys(1.5, spans), .scaleValues(-4, spans), .drop(spans),
+      .scaleKeys(1.5, spans), .scaleValues(-4, spans), .drop(spans), .requantise(.small),
     ]
     let name = try namespace()
     return [

@@ -49,6 +49,8 @@ extension EditOperation {
     case .scaleValues(let strength, let spans): Self.json(2, strength: strength, spans)
     case .drop(let spans): Self.json(3, spans)
     case .keep(let permille, let scores): Self.json(4, .none, permille: permille, scores)
+    case .requantise(let codec):
+      Self.json(5, .none).merging(["class": .int(codec.rawValue)]) { $1 }
     }
   }
 
@@ -75,6 +77,8 @@ extension EditRequest {
     case .list(let name): .object(["verb": .number(2), "name": .string(name)])
     case .revert(let name, let id):
       .object(["verb": .number(3), "name": .string(name), "id": .int(id)])
+    case .materialise(let name, let isOrder):
+      .object(["verb": .number(4), "name": .string(name), "order": .int(isOrder ? 1 : 0)])
     }
   }
 }
@@ -91,6 +95,11 @@ extension EditResponse {
           rows.map { .object(["id": .int($0.id)].merging($0.operation.json) { $1 }) }),
       ])
     case .reverted(let count): .object(["verb": .number(3), "count": .int(count)])
+    case .materialised(let material):
+      .object([
+        "verb": .number(4), "state": .int(material.state.rawValue), "total": .int(material.total),
+        "kept": .int(material.kept),
+      ])
     }
   }
 }

@@ -27,13 +27,19 @@ def encode_compose(body):
 def edit_of(body):
     return Edit(
         body["kind"], tuple(tuple(span) for span in body["spans"]), number(body["strength"]),
-        body["permille"], tuple(number(score) for score in body["scores"]))
+        body["permille"], tuple(number(score) for score in body["scores"]),
+        body.get("class", 0))
 
 
 def edit_json(edit):
     return {"kind": edit.kind, "strength": bits(edit.strength), "permille": edit.permille,
             "spans": [list(span) for span in edit.spans],
-            "scores": [bits(score) for score in edit.scores]}
+            "scores": [bits(score) for score in edit.scores],
+            **({"class": edit.codec} if edit.codec else {})}
+
+
+def material_json(material):
+    return {"state": int(material.state), "total": material.total, "kept": material.kept}
 
 
 def encode_edit(body):
@@ -41,6 +47,7 @@ def encode_edit(body):
         1: lambda: edits.encode_add(body["name"], edit_of(body), body["epoch"]),
         2: lambda: edits.encode_list(body["name"]),
         3: lambda: edits.encode_revert(body["name"], body["id"]),
+        4: lambda: edits.encode_materialise(body["name"], bool(body["order"])),
     }
     return verbs[body["verb"]]()
 
@@ -100,6 +107,7 @@ def decode_edit(body):
         2: lambda: {"edits": [
             {"id": row.id, **edit_json(row.edit)} for row in edits.decode_listed(body)]},
         3: lambda: {"count": edits.decode_reverted(body)},
+        4: lambda: material_json(edits.decode_materialised(body)),
     }
     return {"verb": verb, **decoders.get(verb, decoders[1])()}
 

@@ -66,7 +66,9 @@ def test_edits_scale_and_drop_where_they_say(client, model, source):
     kept = [row for row in range(288) if not 199 <= row < 209]
     assert found.positions == [plain.positions[row] for row in kept]
     for mine, own in zip(found.cache.layers, plain.cache.layers, strict=True):
-        assert torch.allclose(mine.keys, own.keys[:, :, kept] * factors("keys"), rtol=1e-6)
+        # Scaled and rounded before they are turned: a pair may cancel.
+        keys = own.keys[:, :, kept] * factors("keys")
+        assert torch.allclose(mine.keys, keys, rtol=1e-6, atol=2e-6)
         assert torch.allclose(mine.values, own.values[:, :, kept] * factors("values"), rtol=1e-6)
 
 

@@ -63,6 +63,10 @@ def test_an_edit_is_made_by_its_name():
     assert Edit.scale_values(0.5, [(0, 2)]) == Edit(2, ((0, 2),), 0.5)
     assert Edit.drop([(0, 2)]) == Edit(3, ((0, 2),))
     assert Edit.keep(500, [1.0]) == Edit(4, permille=500, scores=(1.0,))
+    assert Edit.requantise("small") == Edit(5, codec=4)
+    with pytest.raises(FieldError) as caught:
+        Edit.requantise("exact")
+    assert caught.value.field == "class"
 
 
 def test_a_long_reason_is_cut_at_a_character():
@@ -92,7 +96,9 @@ def adding(*arguments):
         (lambda: compose.encode_compose(b"", [BlendPiece("a")]), "layoutID"),
         (lambda: compose.encode_compose(LAYOUT_ID, [BlendPiece("a", 0, 1 << 31)]), "slot"),
         (lambda: compose.encode_compose(LAYOUT_ID, [BlendPiece("a", 1 << 64)]), "epoch"),
-        (adding(5, ((0, 1),)), "kind"),
+        (adding(6, ((0, 1),)), "kind"),
+        (adding(5), "class"),
+        (adding(5, (), 0.0, 0, (), 1), "class"),
         (adding(1, ((0, 1),), float("nan")), "strength"),
         (adding(2, ((0, 1),), 4.5), "strength"),
         (adding(1, ((0, 1),), 0.0), "strength"),

@@ -36,16 +36,17 @@ def blend_body(rows, end, size, recompute, pieces, reserved=0):
     return data
 
 
-def operation(kind, strength=0.0, spans=(), permille=0, scores=None, reserved=0):
-    data = struct.pack("<BBHf", kind, reserved, permille, strength)
+def operation(kind, strength=0.0, spans=(), permille=0, scores=None, codec=0):
+    data = struct.pack("<BBHf", kind, codec, permille, strength)
     if scores is not None:
         return data + struct.pack(f"<I{len(scores)}f", len(scores), *scores)
     return data + struct.pack("<I", len(spans)) + pairs(spans)
 
 
-def operation_json(kind, strength=0.0, spans=(), permille=0, scores=()):
+def operation_json(kind, strength=0.0, spans=(), permille=0, scores=(), codec=0):
     return {"kind": kind, "strength": bits(strength), "permille": permille,
-            "spans": [list(span) for span in spans], "scores": [bits(score) for score in scores]}
+            "spans": [list(span) for span in spans], "scores": [bits(score) for score in scores],
+            **({"class": codec} if codec else {})}
 
 
 OPERATIONS = {
@@ -53,6 +54,7 @@ OPERATIONS = {
     "scaled values": {"kind": 2, "strength": -4.0, "spans": [(0, 2**31 - 1)]},
     "drop": {"kind": 3, "spans": [(0, 1), (7, 12)]},
     "keep": {"kind": 4, "permille": 500, "scores": [0.5, -1.0, 3.25]},
+    "requantise": {"kind": 5, "codec": 4},
 }
 
 
@@ -112,6 +114,14 @@ def edit_frames():
                             for i, row in enumerate(rows)),
                  {"verb": 2, "edits": [{"id": 3 + 2 * i, **operation_json(**row)}
                                        for i, row in enumerate(rows)]})
+    for order in (0, 1):
+        request(f"EDIT materialise, order {order}", "EDIT",
+                b"\4\0\0\0" + struct.pack("<I", order) + text("Prüfung/№ 1"),
+                {"verb": 4, "name": "Prüfung/№ 1", "order": order})
+    for state, total, kept in ((0, 0, 0), (1, 9, 3), (2, 9, 0), (3, 2**30, 2**30)):
+        response(f"EDIT materialised, state {state}", "EDIT",
+                 b"\4" + bytes(7) + struct.pack("<III", state, total, kept),
+                 {"verb": 4, "state": state, "total": total, "kept": kept})
     response("EDIT reverted", "EDIT", b"\3" + bytes(7) + struct.pack("<I", 64),
              {"verb": 3, "count": 64})
 
@@ -215,14 +225,21 @@ def edit_faults(refused):
 
     nan, infinite = float("nan"), float("inf")
     for name, field, body in (
-        ("verb 0", "verb", b"\0\0\0\0"), ("verb 4", "verb", b"\4\0\0\0"),
+        ("verb 0", "verb", b"\0\0\0\0"), ("verb 5", "verb", b"\5\0\0\0"),
+        ("materialise, order 2", "order", b"\4\0\0\0\2\0\0\0" + text("a")),
+        ("materialise cut short", "bodyLength", b"\4\0\0\0\1\0\0"),
         ("reserved", "reserved", b"\2\0\1\0" + text("a")),
         ("empty name", "name", b"\2\0\0\0" + text("")),
         ("bytes behind a name", "bodyLength", b"\2\0\0\0" + text("a") + b"\0"),
         ("revert cut short", "bodyLength", b"\3\0\0\0" + bytes(7)),
         ("operation cut short", "bodyLength", add()[:-9]),
         ("kind 0", "kind", add(kind=0)), ("kind 6", "kind", add(kind=6)),
-        ("reserved of the operation", "reserved", add(reserved=1)),
+        ("class of another operation", "class", add(codec=3)),
+        ("no class", "class", add(kind=5, strength=0.0, spans=[])),
+        ("class that loses nothing", "class", add(kind=5, strength=0.0, spans=[], codec=1)),
+        ("class 6", "class", add(kind=5, strength=0.0, spans=[], codec=6)),
+        ("class with a strength", "strength", add(kind=5, strength=1.5, spans=[], codec=3)),
+        ("class of spans", "spanCount", add(kind=5, strength=0.0, codec=3)),
         ("strength of no number", "strength", add(strength=nan)),
         ("strength without end", "strength", add(strength=infinite)),
         ("strength 4.5", "strength", add(strength=4.5)),
@@ -335,7 +352,7 @@ def blending_answer_faults():
         bad(name, "COMPOSE", field, body)
     listed, drop = b"\2" + bytes(7), operation(3, spans=[(0, 1)])
     for name, field, body in (
-        ("verb 4", "verb", b"\4" + bytes(7)), ("reserved", "reserved", b"\1\1" + bytes(14)),
+        ("verb 5", "verb", b"\5" + bytes(7)), ("reserved", "reserved", b"\1\1" + bytes(14)),
         ("number 0", "id", b"\1" + bytes(15)),
         ("number cut short", "bodyLength", b"\1" + bytes(14)),
         ("65 edits", "count", listed + struct.pack("<I", 65)),

@@ -3,8 +3,8 @@ internal import KDNCodec
 internal import KDNCore
 internal import KDNPool
 
-/// Writes the layers of one blend: gathers rows of all documents, turns keys to their new
-/// positions, and multiplies what edits say.
+/// Writes the layers of one blend: gathers rows of all documents, as edits made them, and turns
+/// keys to their new positions.
 struct BlendWriter: LayerWriter {
   /// One document in a blend.
   struct Piece: Sendable {
@@ -16,14 +16,12 @@ struct BlendWriter: LayerWriter {
     let rotations: [KeyRotation]
   }
 
-  /// Neighbouring tokens of one chunk that are treated alike.
+  /// Neighbouring tokens of one chunk.
   private struct ChunkRun: Sendable {
     /// Tokens in the chunk.
     let tokens: Range<Int>
     /// Row of the first.
     let row: Int
-    let keyStrength: Float
-    let valueStrength: Float
   }
 
   /// All that is taken of one chunk.
@@ -58,8 +56,7 @@ struct BlendWriter: LayerWriter {
         chunks[chunks.count - 1].runs.append(
           ChunkRun(
             tokens: start - first..<end - first,
-            row: run.firstRow + start - run.tokens.lowerBound, keyStrength: run.keyStrength,
-            valueStrength: run.valueStrength))
+            row: run.firstRow + start - run.tokens.lowerBound))
         start = end
       }
     }
@@ -78,10 +75,10 @@ struct BlendWriter: LayerWriter {
             for run in chunk.runs {
               move(
                 run, layer, source, slice.tokens, plane: plane, to: head, rotation,
-                run.keyStrength, &bytes)
+                &bytes)
               move(
                 run, layer, source, slice.tokens, plane: slice.heldHeads.count + plane,
-                to: layer.kvHeads + head, .idle, run.valueStrength, &bytes)
+                to: layer.kvHeads + head, .idle, &bytes)
             }
           }
         }
@@ -92,7 +89,7 @@ struct BlendWriter: LayerWriter {
   /// Moves one run from a plane of a chunk of so many tokens to a plane of the layer.
   private func move(
     _ run: ChunkRun, _ layer: BlendLayer, _ source: RawSpan, _ chunkTokens: Int, plane: Int,
-    to target: Int, _ rotation: KeyRotation, _ strength: Float, _ bytes: inout MutableRawSpan
+    to target: Int, _ rotation: KeyRotation, _ bytes: inout MutableRawSpan
   ) {
     let width = layer.planeBytesPerToken
     let from = (plane * chunkTokens + run.tokens.lowerBound) * width
@@ -101,7 +98,7 @@ struct BlendWriter: LayerWriter {
     do {
       try RowMove.move(
         source.extracting(from..<from + count), into: &bytes, at: to,
-        dims: width / type.byteCount, type: type, rotation: rotation, scale: strength)
+        dims: width / type.byteCount, type: type, rotation: rotation, scale: 1)
     } catch {
       preconditionFailure("shapes that were checked do not agree: \(error)")
     }

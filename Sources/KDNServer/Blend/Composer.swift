@@ -34,17 +34,23 @@ struct Composer {
     do {
       let layers = try Self.layers(of: layout)
       let recipes = try recipes(of: documents)
+      let forms = try forms(of: documents)
       let plan = try plan(documents, recipes, layout)
       let order = BlendOrder(
-        hash: identity(documents, recipes).hash, layout: request.layout, layers: layers,
-        pieces: zip(documents, plan.placements).enumerated().map { index, piece in
+        hash: identity(documents, recipes, forms).hash, layout: request.layout, layers: layers,
+        pieces: documents.indices.map {
           BlendOrder.Piece(
-            piece.0, kept: piece.1.kept.ranges, sources: sources(of: piece.0, number: index))
+            documents[$0], kept: plan.placements[$0].kept.ranges,
+            sources: sources(of: documents[$0], number: $0), form: forms[$0])
         },
-        writer: try writer(documents, recipes, plan, layout))
+        writer: try writer(documents, plan, layout))
       return Composition(order: order, response: answer(order, plan))
+    } catch let fault as FieldFault {
+      throw .fault(fault)
+    } catch let refusal as Refusal {
+      throw refusal
     } catch {
-      throw .fault(error)
+      preconditionFailure("no other errors are thrown: \(error)")
     }
   }
 
@@ -95,10 +101,20 @@ struct Composer {
     return recipes
   }
 
+  private func forms(of documents: [PublishedDocument]) throws(Refusal) -> [EditedForm?] {
+    guard request.flags.contains(.edits) else { return documents.map { _ in nil } }
+    let forms = documents.map { pool.editedForm(of: $0, in: namespace) }
+    for (piece, form) in forms.enumerated() {
+      guard let form, form.profile == .missing else { continue }
+      throw Refusal(.notFound, form.profileFault(piece))
+    }
+    return forms
+  }
+
   // MARK: The plan
 
   /// Elements whose scale is not in the layout can neither be turned nor multiplied.
-  private static func layers(of layout: Layout) throws(FieldFault) -> [BlendLayer] {
+  static func layers(of layout: Layout) throws(FieldFault) -> [BlendLayer] {
     switch layout.elementType {
     case .bf16, .f16, .f32: return try BlendLayer.layers(of: layout)
     case .f8e4m3, .f8e5m2, .i8:
@@ -136,21 +152,22 @@ struct Composer {
   }
 
   private func identity(
-    _ documents: [PublishedDocument], _ recipes: [EditRecipe]
+    _ documents: [PublishedDocument], _ recipes: [EditRecipe], _ forms: [EditedForm?]
   ) -> BlendIdentity {
     BlendIdentity(
       layout: request.layout, dropFirst: request.flags.contains(.dropFirst),
       firstPosition: request.firstPosition,
-      pieces: zip(documents, zip(pieces(documents, recipes), recipes)).map { document, entry in
+      pieces: zip(documents, pieces(documents, recipes)).enumerated().map { index, entry in
         BlendIdentity.Piece(
-          lastHash: document.document.hashes.last ?? .none, tokenCount: entry.0.tokenCount,
-          width: entry.0.width, recipe: entry.1.hash)
+          lastHash: entry.0.document.hashes.last ?? .none, tokenCount: entry.1.tokenCount,
+          width: entry.1.width,
+          recipe: recipes[index].hash(by: forms[index]?.profile.hash ?? .none))
       },
       settling: request.pieces.count > 1 ? request.settling : nil)
   }
 
   private func writer(
-    _ documents: [PublishedDocument], _ recipes: [EditRecipe], _ plan: BlendPlan, _ layout: Layout
+    _ documents: [PublishedDocument], _ plan: BlendPlan, _ layout: Layout
   ) throws(FieldFault) -> BlendWriter {
     var pieces: [BlendWriter.Piece] = []
     for (index, placement) in plan.placements.enumerated() {
@@ -161,7 +178,7 @@ struct Composer {
       pieces.append(
         BlendWriter.Piece(
           chunkTokens: documents[index].document.chunkTokens,
-          runs: placement.runs(recipes[index]), rotations: rotations))
+          runs: placement.runs, rotations: rotations))
     }
     return BlendWriter(layout.elementType, rowCount: plan.rowCount, pieces: pieces)
   }

@@ -20,6 +20,14 @@ final class StoredCoder: ObjectCoder {
   /// A profile that is not loaded may be stored: decoding finds that out.
   func canDecode(_ form: StoredForm) -> Bool { CodecClass(rawValue: form.codec) != nil }
 
+  func profile(
+    for codec: UInt8, _ layout: LayoutID, in namespace: NamespaceName
+  ) -> CodecProfileUse {
+    guard let kind = CodecClass(rawValue: codec)?.profileKind else { return .notNeeded }
+    let profile = profiles.inUse(kind, layout, in: namespace)
+    return Self.hash(profile?.hash).map { .inUse($0) } ?? .missing
+  }
+
   func encode(
     _ raw: RawSpan, _ subject: CodingSubject, as codec: UInt8
   ) -> EncodingAnswer {

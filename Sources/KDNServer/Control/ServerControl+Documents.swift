@@ -38,10 +38,12 @@ extension ServerControl {
 
   /// Answers from memory.
   package func documentEdits(_ document: DocumentName) throws(ControlFault) -> DocumentEdits {
-    let published = try self.document(document).published
+    let (published, namespace) = try self.document(document)
+    let material = context.pool.materialised(document: document.name, in: namespace)
     return DocumentEdits(
       name: document.name, epoch: published.epoch,
-      edits: published.edits.map { DocumentEdits.Item($0) })
+      edits: published.edits.map { DocumentEdits.Item($0) },
+      materialised: DocumentMaterial(material))
   }
 
   /// Answers from memory.
@@ -211,6 +213,8 @@ extension DocumentEdits.Item {
         id: edit.id, operation: "scale_values", strength: Double(strength), spans: spans.pairs)
     case .drop(let spans): self.init(id: edit.id, operation: "drop", spans: spans.pairs)
     case .keep: preconditionFailure("scores are not kept")
+    case .requantise(let codec):
+      self.init(id: edit.id, operation: "requantise", spans: [], codecClass: codec.name)
     }
   }
 }
@@ -229,9 +233,15 @@ extension EditOperation {
     func refuse(_ field: String, _ message: String) -> ControlFault {
       ControlFault(.badRequest, field: field, message)
     }
+    if order.operation == "requantise" {
+      self = try Self.requantise(order)
+      return
+    }
+    guard order.codecClass == nil else { throw refuse("class", "is for requantise alone") }
     guard isKeep || isScale || order.operation == "drop" else {
       throw refuse(
-        "operation", "must be scale_keys, scale_values, emphasise, suppress, drop or keep")
+        "operation",
+        "must be scale_keys, scale_values, emphasise, suppress, drop, keep or requantise")
     }
     guard isScale == (order.strength != nil) else {
       throw refuse("strength", isScale ? "is needed" : "is for scale_keys and scale_values alone")

@@ -40,6 +40,17 @@ extension Refusal {
         FieldFault(
           "chunks", value: UInt64(piece), limit: UInt64(cause.rawValue),
           "chunks of this document cannot be had: \(cause.name)"))
+    case .unedited(let piece, true):
+      self.init(
+        .busy,
+        FieldFault("profile", value: UInt64(piece), limit: 0, "another one came into use just now"),
+        retryAfterMilliseconds: 100)
+    case .unedited(let piece, false):
+      self.init(
+        .badRequest,
+        FieldFault(
+          "edits", value: UInt64(piece), limit: 0,
+          "chunks of this document cannot be encoded as the class"))
     case .busy(let fault): self.init(.busy, fault, retryAfterMilliseconds: 100)
     case .pool(let refusal): self.init(refusal)
     case .cancelled(let cause):

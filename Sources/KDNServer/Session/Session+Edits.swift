@@ -26,6 +26,26 @@ extension Session {
       pool.revert(document: name, id: id, in: namespace) { result in
         answered(result.map { .edit(.reverted(count: $0)) })
       }
+    case .materialise(let name, true):
+      do {
+        let material = try pool.materialise(document: name, in: namespace)
+        respond(.edit(.materialised(material)), call, now: loop.now())
+      } catch {
+        throw Self.refusal(materialising: error)
+      }
+    case .materialise(let name, false):
+      guard let material = pool.materialised(document: name, in: namespace) else {
+        throw Self.noDocument
+      }
+      respond(.edit(.materialised(material)), call, now: loop.now())
+    }
+  }
+
+  private static func refusal(materialising refusal: PoolRefusal) -> Refusal {
+    switch refusal {
+    case .notFound("name", _): noDocument
+    case .fault(let fault) where "\(fault.field)" == "profile": Refusal(.notFound, fault)
+    default: Refusal(refusal)
     }
   }
 }

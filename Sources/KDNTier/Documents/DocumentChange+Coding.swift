@@ -86,7 +86,7 @@ extension DocumentChange {
       guard id > 0 else { throw FieldFault("id", value: id, limit: 1, "must not be zero") }
       let operation = try EditOperation(from: &reader, spansMax: EditOperation.keptSpansMax)
       if case .keep = operation {
-        throw FieldFault("kind", value: 4, limit: 3, "scores are not kept")
+        throw FieldFault("kind", value: 4, limit: 0, "scores are not kept")
       }
       self = .edited(name, name: document, DocumentEdit(id: id, operation: operation))
     case .reverted:

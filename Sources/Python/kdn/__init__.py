@@ -8,7 +8,7 @@ from kdn.aio import AsyncClient, AsyncLease
 from kdn.client import Client, Lease
 from kdn.compose import BlendPiece, Composed, PiecePlace
 from kdn.documents import Document, DocumentListing, Resolved
-from kdn.edits import Edit, ListedEdit
+from kdn.edits import Edit, ListedEdit, Materialised, MaterialState
 from kdn.errors import (
     ConnectionLost,
     CorruptPayload,

@@ -6,6 +6,7 @@ import math
 import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
+from enum import IntEnum
 
 from kdn.compose import Span, check_range, encode_spans, require_range, take_spans
 from kdn.documents import encode_name
@@ -22,21 +23,26 @@ VALUE_STRENGTHS = (-4.0, 4.0)
 EMPHASIS_STRENGTH = 1.75
 SUPPRESSION_STRENGTH = 0.5
 EDITS_MAX = 64
-SCALE_KEYS, SCALE_VALUES, DROP, KEEP = 1, 2, 3, 4
-_ADD, _LIST, _REVERT = 1, 2, 3
+SCALE_KEYS, SCALE_VALUES, DROP, KEEP, REQUANTISE = 1, 2, 3, 4, 5
+# Classes that a document can be delivered as, the smallest last.
+CLASSES = {"high": 2, "balanced": 3, "small": 4, "archive": 5}
+_ADD, _LIST, _REVERT, _MATERIALISE = 1, 2, 3, 4
+MATERIALISED_MAX = 1 << 30
 
 _VERB = struct.Struct("<B3x")
 _REPLY = struct.Struct("<B7s")
 _U32 = struct.Struct("<I")
 _U64 = struct.Struct("<Q")
 _OPERATION = struct.Struct("<BBHfI")
+_MATERIALISED = struct.Struct("<III")
 
 
 @dataclass(frozen=True, slots=True)
 class Edit:
     """One change: what is done (`kind`), how strongly, to which spans `(start, end)` of tokens.
 
-    `keep` has scores instead of spans, one for each token, and the thousandths that stay.
+    `keep` has scores instead of spans, one for each token, and the thousandths that stay;
+    `requantise` has a class alone.
     """
 
     kind: int
@@ -44,6 +50,7 @@ class Edit:
     strength: float = 0.0
     permille: int = 0
     scores: tuple[float, ...] = ()
+    codec: int = 0
 
     @classmethod
     def scale_keys(cls, strength: float, spans: Sequence[Span]) -> Edit:
@@ -75,6 +82,17 @@ class Edit:
         """Keeps the tokens with the highest scores; the server lists it as a `drop`."""
         return cls(KEEP, permille=permille, scores=tuple(scores))
 
+    @classmethod
+    def requantise(cls, name: str) -> Edit:
+        """Delivers the document as if it were kept in this class of `CLASSES`.
+
+        It comes after all strengths; of several the smallest class counts. Raises FieldError for
+        a name that is none of them.
+        """
+        if name not in CLASSES:
+            raise FieldError("class", name, f"one of {', '.join(CLASSES)}")
+        return cls(REQUANTISE, codec=CLASSES[name])
+
 
 @dataclass(frozen=True, slots=True)
 class ListedEdit:
@@ -82,6 +100,24 @@ class ListedEdit:
 
     id: int
     edit: Edit
+
+
+class MaterialState(IntEnum):
+    """What happens to what edits change of a document."""
+
+    NOTHING = 0
+    ON_DELIVERY = 1
+    RUNNING = 2
+    WHOLE = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Materialised:
+    """How many objects of chunks edits change, and how many are kept as they are delivered."""
+
+    state: MaterialState
+    total: int
+    kept: int
 
 
 def encode_add(name: str, edit: Edit, epoch: int = 0) -> bytes:
@@ -101,10 +137,19 @@ def encode_revert(name: str, edit_id: int = 0) -> bytes:
     return _VERB.pack(_REVERT) + _U64.pack(edit_id) + encode_name(name)
 
 
+def encode_materialise(name: str, order: bool) -> bytes:
+    """Asks how much of what edits change is kept as it is delivered; an order has it made."""
+    return _VERB.pack(_MATERIALISE) + _U32.pack(order) + encode_name(name)
+
+
 def encode_edit(edit: Edit) -> bytes:
     """The canonical encoding of an edit; raises FieldError for one that no server takes."""
-    if edit.kind not in (SCALE_KEYS, SCALE_VALUES, DROP, KEEP):
-        raise FieldError("kind", edit.kind, "1 to 4")
+    if not SCALE_KEYS <= edit.kind <= REQUANTISE:
+        raise FieldError("kind", edit.kind, "1 to 5")
+    if edit.kind == REQUANTISE:
+        if edit.codec not in CLASSES.values():
+            raise FieldError("class", edit.codec, "2 to 5")
+        return _OPERATION.pack(REQUANTISE, edit.codec, 0, 0.0, 0)
     if edit.kind == KEEP:
         check_range("permille", edit.permille, 1, 1000)
         check_range("scoreCount", len(edit.scores), 1, SCORES_MAX)
@@ -155,16 +200,27 @@ def decode_reverted(body: bytes) -> int:
     return int(count)
 
 
+def decode_materialised(body: bytes) -> Materialised:
+    """How much of what edits change is kept as it is delivered."""
+    reader = _reader(body, _MATERIALISE)
+    state, total, kept = reader.take("materialised", _MATERIALISED)
+    reader.finish()
+    require_range("state", state, MaterialState.NOTHING, MaterialState.WHOLE)
+    require_range("total", total, 0, MATERIALISED_MAX)
+    require_range("kept", kept, 0, total)
+    return Materialised(MaterialState(state), total, kept)
+
+
 def _is_allowed(kind: int, strength: float) -> bool:
     least, most = KEY_STRENGTHS if kind == SCALE_KEYS else VALUE_STRENGTHS
     return least <= strength <= most
 
 
 def _take_edit(reader: BodyReader) -> Edit:
-    kind, reserved, permille, strength, count = reader.take("operation", _OPERATION)
-    require_range("kind", kind, SCALE_KEYS, KEEP)
-    if reserved:
-        raise ProtocolError("reserved", reserved, "zero")
+    kind, codec, permille, strength, count = reader.take("operation", _OPERATION)
+    require_range("kind", kind, SCALE_KEYS, REQUANTISE)
+    if kind != REQUANTISE and codec:
+        raise ProtocolError("class", codec, "zero for this kind")
     if kind not in (SCALE_KEYS, SCALE_VALUES) and (strength != 0 or math.copysign(1, strength) < 0):
         raise ProtocolError("strength", strength, "zero for this kind")
     if kind in (SCALE_KEYS, SCALE_VALUES) and not _is_allowed(kind, strength):
@@ -178,6 +234,10 @@ def _take_edit(reader: BodyReader) -> Edit:
         return Edit(KEEP, permille=permille, scores=scores)
     if permille:
         raise ProtocolError("permille", permille, "zero for this kind")
+    if kind == REQUANTISE:
+        require_range("class", codec, min(CLASSES.values()), max(CLASSES.values()))
+        require_range("spanCount", count, 0, 0)
+        return Edit(REQUANTISE, codec=codec)
     require_range("spanCount", count, 1, KEPT_SPANS_MAX)
     return Edit(kind, take_spans(reader, "span", count), strength)
 

@@ -9,7 +9,7 @@ from kdn import knowledge_operations as knowledge
 from kdn import operations
 from kdn.compose import BlendPiece, Composed
 from kdn.documents import Document, DocumentListing, Resolved
-from kdn.edits import Edit, ListedEdit
+from kdn.edits import Edit, ListedEdit, Materialised
 from kdn.keys import Key
 from kdn.operations import Operation
 from kdn.token_texts import FoundText, find, texts_key
@@ -108,6 +108,21 @@ class KnowledgeCalls:
         known = self.resolve_document(name, timeout=timeout)
         data = self.get(texts_key(known.document), timeout=timeout)
         return find(data, known.document, known.epoch, phrase, occurrence, everywhere)
+
+    def materialise_edits(
+        self, name: str, timeout: float | None = None
+    ) -> Materialised:
+        """Has what a document's edits change kept as it is delivered, in the background.
+
+        Blends are the same without: they edit chunks on the way. It lasts until the edits change.
+        """
+        return self._call(knowledge.materialise_edits(name, True), timeout)
+
+    def materialised_edits(
+        self, name: str, timeout: float | None = None
+    ) -> Materialised:
+        """How much of what a document's edits change is kept as it is delivered."""
+        return self._call(knowledge.materialise_edits(name, False), timeout)
 
     def submit_job(
         self,
@@ -258,6 +273,21 @@ class AsyncKnowledgeCalls:
         known = await self.resolve_document(name, timeout=timeout)
         data = await self.get(texts_key(known.document), timeout=timeout)
         return find(data, known.document, known.epoch, phrase, occurrence, everywhere)
+
+    async def materialise_edits(
+        self, name: str, timeout: float | None = None
+    ) -> Materialised:
+        """Has what a document's edits change kept as it is delivered, in the background.
+
+        Blends are the same without: they edit chunks on the way. It lasts until the edits change.
+        """
+        return await self._call(knowledge.materialise_edits(name, True), timeout)
+
+    async def materialised_edits(
+        self, name: str, timeout: float | None = None
+    ) -> Materialised:
+        """How much of what a document's edits change is kept as it is delivered."""
+        return await self._call(knowledge.materialise_edits(name, False), timeout)
 
     async def submit_job(
         self,

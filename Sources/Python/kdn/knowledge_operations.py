@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 from kdn import compose as composing
 from kdn import edits, work
 from kdn.compose import BlendPiece, Composed
-from kdn.edits import Edit, ListedEdit
+from kdn.edits import Edit, ListedEdit, Materialised
 from kdn.operations import Simple
 from kdn.wire import Op
 from kdn.work import JobFacts, JobHold, JobState, JobStatus, TakenJob
@@ -61,6 +61,11 @@ def revert_edits(name: str, edit_id: int) -> Simple[int]:
     """EDIT revert; never retried, since the first try may have found them."""
     body = edits.encode_revert(name, edit_id)
     return _one(Op.EDIT, body, edits.decode_reverted, retries=False)
+
+
+def materialise_edits(name: str, order: bool) -> Simple[Materialised]:
+    """EDIT materialise; an order for what is under way or done changes nothing."""
+    return _one(Op.EDIT, edits.encode_materialise(name, order), edits.decode_materialised)
 
 
 def submit_job(kind: str, payload: bytes, deadline_ms: int, attempts: int) -> Simple[int]:

@@ -194,6 +194,6 @@ extension DocumentEdits.Item {
   /// The operation in words.
   var text: String {
     let runs = spans.map { $0.map { "\($0)" }.joined(separator: "-") }.joined(separator: ",")
-    return "\(operation)\(strength.map { " \($0)" } ?? "") \(runs)"
+    return "\(operation)\(strength.map { " \($0)" } ?? "") \(codecClass ?? runs)"
   }
 }

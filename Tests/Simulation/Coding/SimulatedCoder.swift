@@ -36,6 +36,12 @@ final class SimulatedCoder: ObjectCoder {
     (0..<count).map { bytes[$0 / step(codec)] }
   }
 
+  func profile(
+    for codec: UInt8, _ layout: LayoutID, in namespace: NamespaceName
+  ) -> CodecProfileUse {
+    .notNeeded
+  }
+
   func encode(_ raw: RawSpan, _ subject: CodingSubject, as codec: UInt8) -> EncodingAnswer {
     let bytes = raw.copied
     var made = Self.encoded(bytes, as: codec)

@@ -100,8 +100,9 @@ def _place(
             part = view[0] if len(kept) == n else view[0][:, :, kept - start]
             key_scale = None if scales is None else scales.keys[target]
             value_scale = None if scales is None else scales.values[target]
+            # Scaled first and rounded, as the server does, which may keep chunks so.
             layers[facts.number][0][0, :, target] = turn(
-                part[0], facts.rope, placement.first_position, key_scale
+                turn(part[0], None, 0, key_scale), facts.rope, placement.first_position
             )
             layers[facts.number][1][0, :, target] = turn(part[1], None, 0, value_scale)
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from kdn.edits import DROP, SCALE_KEYS, SCALE_VALUES, ListedEdit
+from kdn.edits import DROP, REQUANTISE, SCALE_KEYS, SCALE_VALUES, ListedEdit
 from kdn.errors import FieldError, ServerError, Status
 
 if TYPE_CHECKING:
@@ -44,6 +44,12 @@ def check_unchanged(
     """Raises FieldError naming `edits` if a document was edited meanwhile."""
     if listed(client, name, timeout) != before:
         raise FieldError("edits", name, "left alone while they are blended: try again")
+
+
+def check_assembled(edits: Sequence[Sequence[ListedEdit]]) -> None:
+    """Raises FieldError naming `edits` if one can be applied by the server alone."""
+    if any(one.edit.kind == REQUANTISE for some in edits for one in some):
+        raise FieldError("edits", "requantise", "applied by the server alone: source='server'")
 
 
 def drops(edits: Sequence[ListedEdit]) -> tuple[Span, ...]:

@@ -206,6 +206,7 @@ def compose(
     if source == "server" and not plane.window:
         delivery = _composed(client, plane, asked, made, _permille(recompute), without, timeout)
     if delivery is None:
+        _edits.check_assembled([changes[one.name] for one in wanted])
         layers = _assemble.assemble(client, plane, documents, made, scales, timeout, name)
         delivery = Delivered(layers)
     if edits:
