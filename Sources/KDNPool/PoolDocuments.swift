@@ -103,7 +103,7 @@ extension Pool {
   ) {
     dropBlends(ofDocument: name, in: namespace)
     // Nothing is lost where nothing has changed, and what was kept can be made again.
-    if let before, !before.edits.isEmpty { dropEdited(before, in: namespace) }
+    if let before, !before.edits.isEmpty { editsChanged(of: before, in: namespace) }
   }
 
   // MARK: Chunks

@@ -54,7 +54,7 @@ extension Pool {
   /// How much of what a document's edits change is kept as it is delivered; nil if there is no such
   /// document.
   ///
-  /// Looks up every chunk of it.
+  /// Looks up every chunk of it, and walks over all that the slower tier has of the tenant.
   package func materialised(
     document name: String, in namespace: Namespace
   ) -> Materialised? {
@@ -69,18 +69,32 @@ extension Pool {
       kept == items.count ? .whole : .onDelivery, total: items.count, kept: kept)
   }
 
+  /// The same, told on another thread where there is a slower tier, else before this returns.
+  package func materialised(
+    document name: String, in namespace: Namespace,
+    completion: @escaping @Sendable (Materialised?) -> Void
+  ) {
+    guard backing != nil, let coding = coding.withLock({ $0 }) else {
+      return completion(materialised(document: name, in: namespace))
+    }
+    coding.encodes.run { completion(self.materialised(document: name, in: namespace)) }
+  }
+
   /// Objects of chunks that a form changes, in whatever parts there are, chunk by chunk.
   private func items(
     of published: PublishedDocument, _ form: EditedForm, in namespace: Namespace
   ) -> [Materialisation.Item] {
     let document = published.document
-    return document.hashes.indices.flatMap { number -> [Materialisation.Item] in
-      let tokens = document.tokens(ofChunk: number)
-      guard form.changes(tokens) else { return [] }
-      return keys(of: [document.hashes[number]], in: namespace)
-        .filter { $0.kind == .layout && $0.layout == document.layout && $0.variant == 0 }
-        .map { Materialisation.Item(key: $0, tokens: tokens) }
+    var tokens: [ChunkHash: Range<Int>] = [:]
+    for number in document.hashes.indices {
+      let range = document.tokens(ofChunk: number)
+      if form.changes(range) { tokens[document.hashes[number]] = range }
     }
+    // Asked at once: the slower tier walks over all that it has of the tenant.
+    return keys(of: Array(tokens.keys), in: namespace).compactMap { key in
+      guard key.kind == .layout, key.layout == document.layout, key.variant == 0 else { return nil }
+      return tokens[key.hash].map { Materialisation.Item(key: key, tokens: $0) }
+    }.sorted { $0.tokens.lowerBound < $1.tokens.lowerBound }
   }
 
   // MARK: Steps
@@ -199,10 +213,29 @@ extension Pool {
 
   // MARK: Dropping
 
-  /// Drops what is kept of a document as its edits made it, which nobody asks for any more.
-  func dropEdited(_ document: PublishedDocument, in namespace: Namespace) {
+  /// Drops what is kept of a document as its edits made it, for it has others or is no more.
+  ///
+  /// Later, where that takes a walk over the slower tier.
+  func editsChanged(of before: PublishedDocument, in namespace: Namespace) {
     guard let editing = editing.withLock({ $0 }) else { return }
-    editing.job(of: document, in: namespace)?.cancel()
+    editing.job(of: before, in: namespace)?.cancel()
+    guard backing != nil, let coding = coding.withLock({ $0 }) else {
+      return dropEdited(before, in: namespace)
+    }
+    let recipe = editedForm(of: before, in: namespace)?.recipe
+    coding.encodes.run {
+      // The same edits may have come back, and been kept, meanwhile.
+      let present = self.published(document: before.document.name, in: namespace)
+      guard
+        let recipe,
+        present.flatMap({ self.editedForm(of: $0, in: namespace) })?.recipe != recipe
+      else { return }
+      self.dropEdited(before, in: namespace)
+    }
+  }
+
+  /// Drops what is kept of a document as its edits made it, which nobody asks for any more.
+  private func dropEdited(_ document: PublishedDocument, in namespace: Namespace) {
     guard let form = editedForm(of: document, in: namespace) else { return }
     let published = document.document
     let hashes = published.hashes.indices.filter {
@@ -225,6 +258,7 @@ extension Pool {
     guard !chunks.isEmpty else { return }
     for document in documents.table(of: namespace).edited
     where document.document.hashes.contains(where: chunks.contains) {
+      editing.withLock { $0 }?.job(of: document, in: namespace)?.cancel()
       dropEdited(document, in: namespace)
     }
   }

@@ -34,10 +34,12 @@ extension Session {
         throw Self.refusal(materialising: error)
       }
     case .materialise(let name, false):
-      guard let material = pool.materialised(document: name, in: namespace) else {
-        throw Self.noDocument
+      let answered = answerOnceKept(call, on: loop)
+      pool.materialised(document: name, in: namespace) { material in
+        answered(
+          material.map { .success(.edit(.materialised($0))) }
+            ?? .failure(.notFound(what: "name", number: 0)))
       }
-      respond(.edit(.materialised(material)), call, now: loop.now())
     }
   }
 

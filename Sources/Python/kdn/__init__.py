@@ -85,6 +85,8 @@ __all__ = [
     "LinkUnavailable",
     "ListedEdit",
     "Match",
+    "MaterialState",
+    "Materialised",
     "MissCause",
     "ObjectVerifier",
     "OpaqueGroup",
