@@ -6,6 +6,7 @@ import math
 import time
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from blend_samples import (
@@ -15,9 +16,11 @@ from blend_samples import (
     loud_model,
     one_thread,  # noqa: F401 (fixture)
 )
+from codec_samples import make_profile
 
 from kdn.edits import Edit, Materialised, MaterialState
 from kdn.engines import transformers_blend as blending
+from kdn.engines._planes import describe
 from kdn.errors import FieldError, ServerError, Status
 
 MARKED = Edit.scale_keys(1.75, [(10, 20), (70, 71)])
@@ -109,3 +112,29 @@ def test_a_class_without_its_profile_and_orders_for_nothing_are_refused(client, 
         blending.compose(model, ["a", "b"], client)
     assert (missing.value.status, missing.value.field) == (Status.NOT_FOUND, "profile")
     assert missing.value.value == 1
+
+
+def use_weights(client: Any, layout: Any, weight: float) -> None:
+    """Puts a profile into use that weighs all channels alike."""
+    (group,) = layout.groups
+    values = np.full(group.kv_heads * group.head_dim, weight, np.float32)
+    planes = [(index, plane, values) for index in range(len(group.layers)) for plane in (0, 1)]
+    client.use_profile(make_profile(layout, 1, planes))
+
+
+def test_another_profile_makes_other_bytes_and_never_finds_what_the_old_one_made(client, model):
+    learn_all(model, client)
+    client.add_edit("b", Edit.requantise("balanced"))
+    layout = describe(model).planes[0].layout
+    use_weights(client, layout, 0.25)
+    fine = blending.compose(model, ["b"], client)
+    bytes_before = rows(fine, 100)
+    assert whole(client, "b").state is MaterialState.WHOLE
+    assert_same(rows(blending.compose(model, ["b", "c"], client), 100), bytes_before)
+    use_weights(client, layout, 1.0)
+    assert client.materialised_edits("b") == Materialised(MaterialState.ON_DELIVERY, 2, 0)
+    coarse = blending.compose(model, ["b"], client)
+    assert difference(coarse.cache, fine.cache) > 0
+    again = rows(coarse, 100)
+    assert whole(client, "b").state is MaterialState.WHOLE
+    assert_same(rows(blending.compose(model, ["b", "a"], client), 100), again)
