@@ -21,6 +21,7 @@ def encode_compose(body):
         drop_first=bool(body["flags"] & 1), edits=bool(body["flags"] & 2),
         first_position=body["firstPosition"], recompute_permille=body["recomputePermille"],
         forbidden=body["forbidden"],
+        settling=bytes.fromhex(body["settling"]) or None,
     )
 
 

@@ -152,7 +152,7 @@ class BlendEngine:
             packed.byteswap()
         data = packed.tobytes()
         name = hashlib.sha256(data).hexdigest()
-        _documents._put(
+        _documents.put_all(
             self._client, [Put(key=prompt_key(name), buffers=[data])], TIMEOUT_SECONDS
         )
         return name
