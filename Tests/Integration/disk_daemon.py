@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import pathlib
+import re
 import time
 from collections.abc import Iterator, Mapping
 
@@ -83,6 +84,11 @@ class DiskDaemon:
     def log(self) -> str:
         assert self.process is not None
         return self.process.log
+
+    def tells(self, text: str) -> bool:
+        """Whether it logs this: what it has done may be seen before its log has been read."""
+        assert self.process is not None
+        return bool(self.process.wait_lines(re.escape(text)))
 
     def end(self, clean: bool) -> None:
         """SIGTERM or SIGKILL."""

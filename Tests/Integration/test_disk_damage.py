@@ -201,7 +201,7 @@ def test_a_damaged_journal_never_brings_back_what_was_purged(tmp_path, offset, p
         assert not any(client.exists(gone))
         there = hits_of(client, kept, objects[: len(kept)])
         # A header can be told from its frames; without them nothing is believed, and that is told.
-        assert there == len(kept) or there == 0 and "journal is damaged" in daemon.log
+        assert there == len(kept) or there == 0 and daemon.tells("journal is damaged")
         more = names("more", 5)
         others = store(client, more, 20_000)
         check_same(daemon.restart(False), more, others)

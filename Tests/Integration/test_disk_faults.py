@@ -93,7 +93,7 @@ def test_a_device_that_cannot_be_read_at_all_is_given_up(lying, daemon):
     row = directory(daemon)
     assert row["state"] == "failed"
     assert 0 < row["read_errors_total"] <= 30
-    assert 'msg="disk is lost"' in daemon.log
+    assert daemon.tells('msg="disk is lost"')
     assert refused(daemon, b"more").status is Status.UNSUPPORTED
     lying.clear()
     assert not any(client.exists(keys)), "what was given up stays so until a restart"
@@ -109,7 +109,7 @@ def test_eio_on_a_write_fails_what_waits_and_keeps_what_was_durable(lying, daemo
     check_serves_ram(daemon)
     row = directory(daemon)
     assert (row["state"], row["write_errors_total"]) == ("failed", 1)
-    assert 'msg="disk is no longer written"' in daemon.log
+    assert daemon.tells('msg="disk is no longer written"')
     assert refused(daemon, b"later").status is Status.UNSUPPORTED
     lying.clear()
     assert refused(daemon, b"still").status is Status.UNSUPPORTED
@@ -125,7 +125,7 @@ def test_a_failed_fdatasync_is_never_taken_for_success(lying, daemon):
     assert refused(daemon, b"later").status is Status.UNSUPPORTED
     row = directory(daemon)
     assert (row["state"], row["sync_errors_total"]) == ("failed", 1)
-    assert 'msg="disk is no longer written"' in daemon.log
+    assert daemon.tells('msg="disk is no longer written"')
     check_same(daemon.client, keys, objects)
     daemon.end(clean=False)
     lying.lose_power(seed=1)
@@ -161,7 +161,7 @@ def test_a_full_device_below_the_cap_is_used_as_far_as_it_goes(lying, daemon):
         except ServerError as error:
             assert error.status in (Status.BUSY, Status.UNSUPPORTED), error
     assert stored > 0
-    assert 'msg="disk is full below its configured size"' in daemon.log
+    assert daemon.tells('msg="disk is full below its configured size"')
     hits_of(daemon.client, keys, objects)
     check_serves_ram(daemon)
     lying.clear()

@@ -177,7 +177,7 @@ def test_the_numbers_of_a_recovery_are_told(daemon, clean):
     assert disk["objects"] == 20
     assert [row["state"] for row in disk["directories"]] == ["serving"]
     assert disk["directories"][0]["objects"] == 20
-    assert 'msg="disk recovered"' in daemon.log
+    assert daemon.tells('msg="disk recovered"')
 
 
 def test_it_stays_right_over_many_short_lives(daemon):
