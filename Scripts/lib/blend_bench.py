@@ -142,7 +142,7 @@ class Bench:
         depth = 0
         if selection == "deviation":
             depth = options.get("deviation_layer") or deviation_layer_of(self.model)
-        return made.cache, made.end_position, self.judge.costs.blend(made, depth)
+        return made.cache, made.end_position, _flops(made, depth)
 
     def _settled(self, names: list[str], share: float) -> Made:
         return self._blend(names, share, "deviation", settling=self.settling.name)
@@ -150,6 +150,14 @@ class Bench:
     def _concatenate(self, names: list[str]) -> Made:
         alone = [blending.compose(self.model, [name], self.client) for name in names]
         return concatenated(self.model, alone), sum(one.row_count for one in alone), 0.0
+
+
+def _flops(made: blending.Blend, depth: int) -> float:
+    """What was computed anew, and what it took to choose."""
+    if not made.recomputed:
+        return 0.0
+    cost = made.cost(deviation_layer=depth)
+    return cost.recompute + cost.choosing
 
 
 def _texts() -> list[Document]:

@@ -19,6 +19,7 @@ from torch.nn import functional
 from transformers import AutoModelForCausalLM, AutoTokenizer, DynamicCache
 
 from kdn.engines import transformers_blend as blending
+from kdn.engines._costs import Costs
 from kdn.engines.transformers import prefill
 
 PIECES = 3
@@ -142,39 +143,6 @@ class Judge:
             seconds=seconds,
             flops=flops,
         )
-
-
-class Costs:
-    """Multiplications and additions of a Llama-like decoder, without its embedding and head."""
-
-    def __init__(self, config: Any) -> None:
-        heads = config.num_attention_heads * config.head_dim
-        kv_heads = config.num_key_value_heads * config.head_dim
-        self.layers = config.num_hidden_layers
-        self._kv = 2 * 2 * config.hidden_size * kv_heads
-        self._linear = 2 * config.hidden_size * (
-            2 * heads + 2 * kv_heads + 3 * config.intermediate_size
-        )
-        self._seen = 4 * heads
-
-    def layer(self, positions: Sequence[int]) -> float:
-        """One layer for the tokens that see as many as stand before them, and themselves."""
-        return sum(self._linear + self._seen * (position + 1) for position in positions)
-
-    def prefill(self, tokens: int) -> float:
-        """All layers for a whole prompt."""
-        return self.layers * self.layer(range(tokens))
-
-    def blend(self, blended: blending.Blend, depth: int) -> float:
-        """What was computed anew, and what it took to choose by the keys of layer `depth`.
-
-        0: the plan had chosen.
-        """
-        flops = self.layers * self.layer(blended.recomputed)
-        if depth and blended.recomputed:
-            later = range(blended.plan.placements[0].row_count, blended.row_count)
-            flops += depth * self.layer(later) + len(later) * self._kv
-        return flops
 
 
 def concatenated(model: Any, blends: Sequence[blending.Blend]) -> DynamicCache:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -13,10 +12,11 @@ import transformers
 from tiny_models import SHAPE
 from torch.utils.flop_counter import FlopCounterMode
 
+from kdn.engines._costs import Costs
+
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "Scripts/lib"))
 
-from blend_bench_model import Costs  # noqa: E402
 from blend_bench_report import BARS, SETTINGS, missed, summary, table  # noqa: E402
 
 
@@ -73,12 +73,13 @@ def test_flops_are_those_that_torch_counts():
 def test_what_a_blend_costs_is_its_rows_and_its_choice():
     config = transformers.LlamaConfig(**{**SHAPE, "head_dim": 16})
     costs = Costs(config)
-    placements = [SimpleNamespace(row_count=10)]
-    blended = SimpleNamespace(
-        recomputed=[10, 11], row_count=20, plan=SimpleNamespace(placements=placements)
-    )
-    first = costs.blend(blended, 0)
-    assert first == 4 * costs.layer([10, 11])
+    later = range(10, 20)
+    first = costs.estimate([10, 11], later, 0)
+    assert (first.recompute, first.choosing) == (4 * costs.layer([10, 11]), 0)
+    assert first.prefill == costs.prefill(20)
     kv = 10 * 2 * 2 * 64 * 32
-    assert costs.blend(blended, 1) == first + costs.layer(range(10, 20)) + kv
-    assert costs.blend(blended, 3) == first + 3 * costs.layer(range(10, 20)) + kv
+    assert costs.estimate([10, 11], later, 1).choosing == costs.layer(later) + kv
+    chosen = costs.estimate([10, 11], later, 3)
+    assert chosen.choosing == 3 * costs.layer(later) + kv
+    assert chosen.share == (chosen.recompute + chosen.choosing) / chosen.prefill
+    assert costs.estimate([], later, 3).share == 0

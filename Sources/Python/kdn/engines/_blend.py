@@ -9,6 +9,7 @@ import torch
 from transformers.cache_utils import DynamicSlidingWindowLayer
 
 from kdn.engines import _measure
+from kdn.engines._costs import CostEstimate, Costs
 
 if TYPE_CHECKING:
     from transformers import DynamicCache
@@ -65,6 +66,18 @@ class Blend:
     def grown(self) -> int:
         """How many tokens were run on the cache behind the documents."""
         return 0 if self.made is None else int(self.made.get_seq_length()) - self.row_count
+
+    def cost(self, *, deviation_layer: int = 0) -> CostEstimate:
+        """What computing the plan's tokens anew costs beside a full prefill of all rows.
+
+        `deviation_layer`: tokens are chosen by that layer's keys, which costs a pass up to there;
+        0: the plan has chosen. Of a dense decoder: see CostEstimate.
+        """
+        later = range(self.plan.placements[0].row_count, self.row_count)
+        if not later:
+            later = range(self.row_count)
+        rows = self.recomputed or self.plan.recompute_rows
+        return Costs(self.config).estimate(rows, later, deviation_layer)
 
     def positions_for(self, tokens: int) -> torch.Tensor:
         """`position_ids` `[1, tokens]` of the tokens behind what the cache holds now."""

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 TOKENS_MAX = 1 << 20
 _TOKENS_NAME = b"kdn/1/document-tokens/"
+_SCORES_NAME = b"kdn/1/document-scores/"
 _U32 = next(code for code in "IL" if array.array(code).itemsize == 4)
 
 
@@ -66,6 +67,11 @@ def the_plane(model: Any) -> Plane:
 def tokens_key(document: Document) -> Key:
     """The opaque object with the document's token ids, u32 little-endian."""
     return Key.opaque(_TOKENS_NAME + document.hashes[-1])
+
+
+def scores_key(document: Document) -> Key:
+    """The opaque object with how much each token gains by being computed anew, float32."""
+    return Key.opaque(_SCORES_NAME + document.hashes[-1])
 
 
 def make_document(
@@ -197,7 +203,8 @@ def forget(client: Any, name: str, timeout: float | None) -> int:
     # The last chunk is named by the whole text: nobody has it means nobody has these tokens.
     client.purge(prefixes=gone, timeout=timeout)
     if document.hashes[-1] in gone:
-        client.purge(keys=[tokens_key(document), texts_key(document)], timeout=timeout)
+        beside = [tokens_key(document), texts_key(document), scores_key(document)]
+        client.purge(keys=beside, timeout=timeout)
     return len(gone)
 
 

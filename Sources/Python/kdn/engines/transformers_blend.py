@@ -23,7 +23,9 @@ from kdn.blending.plan import BlendPlan, Piece, plan
 from kdn.blending.rotation import movable, position_limit
 from kdn.blending.settling import Settling
 from kdn.compose import BlendPiece
-from kdn.engines import _assemble, _documents, _edits, _recompute, _selection, _settling
+from kdn.engines import (
+    _assemble, _documents, _edits, _ranking, _recompute, _selection, _settling,
+)
 from kdn.engines._blend import Blend
 from kdn.engines._delivery import Arriving, Delivered
 from kdn.engines._identity import model_name as identify
@@ -31,7 +33,7 @@ from kdn.engines._rope import UnsupportedModel
 from kdn.engines._texts import texts_of
 from kdn.engines.transformers import CHUNK_TOKENS, prefill, token_ids
 from kdn.errors import FieldError, KDNError, ProtocolError, ServerError, Status
-from kdn.results import MissCause
+from kdn.results import MissCause, Put
 
 if TYPE_CHECKING:
     from kdn.edits import ListedEdit
@@ -48,6 +50,7 @@ __all__ = [
     "forget_document",
     "learn_document",
     "learn_settling",
+    "rank_document",
     "recompute",
 ]
 
@@ -132,6 +135,41 @@ def learn_settling(
     return _settling.learn(model, _blendable(model), texts, piece_tokens)
 
 
+def rank_document(
+    model: Any,
+    name: str,
+    client: Any,
+    *,
+    behind: Sequence[int] | None = None,
+    scores: Sequence[float] | None = None,
+    salt: bytes = b"",
+    model_name: str | None = None,
+    timeout: float = TIMEOUT_SECONDS,
+) -> list[float]:
+    """Stores how much each token of a document gains by being computed anew; returns it.
+
+    Measured once with the text `behind` (token ids) in front of the document, or `scores` that
+    somebody else has. They are for `compose(ranked=True)`, and go when the document is forgotten.
+    Raises FieldError naming `scores` or `behind`, DocumentUnavailable, and the client's errors.
+    """
+    if (behind is None) == (scores is None):
+        raise FieldError("behind", "both or none", "either a text or scores")
+    plane = _blendable(model)
+    root = _documents.root_of(model_name or identify(model), salt)
+    client.register_layout(plane.layout)
+    document = _documents.know(client, plane, root, name, 0, timeout)
+    if behind is not None:
+        if not behind:
+            raise FieldError("behind", 0, "at least one token")
+        scores = _ranking.measured(model, plane, document.ids, behind)
+    found = list(scores or [])
+    data = _ranking.encoded(found, len(document.ids))
+    key = _ranking.scores_key(document.resolved.document)
+    client.purge(keys=[key], timeout=timeout)
+    _documents.put_all(client, [Put(key=key, buffers=[data])], timeout)
+    return found
+
+
 def forget_document(name: str, client: Any, *, timeout: float = TIMEOUT_SECONDS) -> int:
     """Retires a name and purges the chunks that no other document has; returns how many.
 
@@ -152,6 +190,7 @@ def compose(
     edits: bool = True,
     source: str = "server",
     settling: Settling | bytes | None = None,
+    ranked: bool = False,
     salt: bytes = b"",
     model_name: str | None = None,
     timeout: float = TIMEOUT_SECONDS,
@@ -162,7 +201,8 @@ def compose(
     used, a trailing `*` stands for any rest. `edits`: as they were edited. `source` is who puts
     the KV together: "server", whose layers come one after another, or "here", of chunks, which a
     server without COMPOSE and sliding windows fall back to. `settling` (or its name) reads
-    documents but the first as they were settled when they were learnt with it.
+    documents but the first as they were settled when they were learnt with it. `ranked` plans to
+    compute anew what `rank_document` stored the highest scores of.
 
     Raises FieldError naming `forbidden`, `count`, `slot`, `position`, `epoch`, `layout`, `model`,
     `document`, `recomputePermille`, `edits` (made meanwhile) or `source`; ServerError NOT_FOUND
@@ -189,10 +229,13 @@ def compose(
     asked = _Asked(
         documents, [one.slot for one in wanted], first_position, drop_first, edits, name
     )
+    scores: list[tuple[float, ...] | None] = [None] * len(documents)
+    if ranked:
+        scores[1:] = [_ranking.stored(client, document, timeout) for document in documents[1:]]
     made = plan(
         [
-            Piece(len(document.ids), one.slot, _edits.drops(changes[one.name]))
-            for one, document in zip(wanted, documents, strict=True)
+            Piece(len(document.ids), one.slot, _edits.drops(changes[one.name]), own)
+            for one, document, own in zip(wanted, documents, scores, strict=True)
         ],
         first_position=first_position,
         drop_first=drop_first,
@@ -204,7 +247,9 @@ def compose(
     delivery: Delivered | None = None
     # Sliding layers are the engine's affair: the server blends full attention alone.
     if source == "server" and not plane.window:
-        delivery = _composed(client, plane, asked, made, _permille(recompute), without, timeout)
+        # The server plans for the first tokens of each document: it knows no scores.
+        budget = 0 if ranked else _permille(recompute)
+        delivery = _composed(client, plane, asked, made, budget, without, timeout)
     if delivery is None:
         _edits.check_assembled([changes[one.name] for one in wanted])
         layers = _assemble.assemble(client, plane, documents, made, scales, timeout, name)
@@ -270,12 +315,11 @@ def _composed(
         if error.status in _edits.UNKNOWN:
             return None
         raise _told(error, asked.documents) from error
-    theirs = [
-        (one.first_position, one.first_row, one.dropped, one.recompute) for one in composed.pieces
-    ]
-    ours = [
-        (one.first_position, one.first_row, one.dropped, one.recompute) for one in made.placements
-    ]
+    theirs = [(one.first_position, one.first_row, one.dropped) for one in composed.pieces]
+    ours = [(one.first_position, one.first_row, one.dropped) for one in made.placements]
+    if permille:
+        theirs += [one.recompute for one in composed.pieces]
+        ours += [one.recompute for one in made.placements]
     if theirs != ours or composed.row_count != made.row_count:
         raise ProtocolError("plan", theirs, ours)
     name = ", ".join(document.name for document in asked.documents)
