@@ -198,7 +198,7 @@ class Torture:
         for line in self.book.faults[:20]:
             print(f"FAULT {line}")
         if place.daemon is not None:
-            print("".join(place.daemon.log.splitlines(keepends=True)[-30:]), end="")
+            print(place.last_lines(30), end="")
 
     def print_totals(self) -> int:
         counts, own = self.book.counts, self.counts

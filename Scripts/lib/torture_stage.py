@@ -100,6 +100,11 @@ class Stage:
         logs = (f"# process {life.pid}\n{life.log}" for life in self._lives)
         (folder / "kdnd.log").write_text("".join(logs))
 
+    def last_lines(self, count: int) -> str:
+        """How the logs of the daemon, and of the one that ended before it, end."""
+        logs = (life.log.splitlines(keepends=True)[-count:] for life in self._lives[-2:])
+        return "".join(f"# process {n}\n{''.join(lines)}" for n, lines in enumerate(logs))
+
     def bytes_on_disk(self) -> int:
         """What the directories really take."""
         return sum(
