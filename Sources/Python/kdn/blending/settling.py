@@ -9,6 +9,7 @@ to chunks when they are stored, so that a blend costs nothing more when it is as
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import struct
 from collections.abc import Sequence
@@ -59,7 +60,7 @@ class Settling:
 
     layers: tuple[LayerSettling, ...]
 
-    @property
+    @functools.cached_property
     def name(self) -> bytes:
         """SHA-256 of the encoding: what COMPOSE is asked for."""
         return hashlib.sha256(self.encoded()).digest()
@@ -124,9 +125,10 @@ def settled(
     places = range(first, first + keys.shape[1])
     raw, plain = turned(keys.float(), rope, places, -1), values.float()
     change = features(raw, plain, first) @ layer.weights.to(keys.device)
-    change[:, : max(0, FIRST_TOKEN - first)] = 0
-    moved = turned(raw + change[..., : layer.head_dim], rope, places, 1)
     kept = max(0, FIRST_TOKEN - first)
+    change[:, :kept] = 0
+    moved = turned(raw + change[..., : layer.head_dim], rope, places, 1)
+    # Turned there and back they would not be the same to the bit.
     moved[:, :kept] = keys[:, :kept].float()
     return moved.to(keys.dtype), (plain + change[..., layer.head_dim :]).to(values.dtype)
 

@@ -225,9 +225,9 @@ def compose(
             known[one] = _documents.know(client, plane, root, one.name, one.epoch, timeout)
             changes[one.name] = _edits.listed(client, one.name, timeout) if edits else []
     documents = [known[one] for one in wanted]
-    name = settling.name if isinstance(settling, Settling) else settling
+    settled_by = settling.name if isinstance(settling, Settling) else settling
     asked = _Asked(
-        documents, [one.slot for one in wanted], first_position, drop_first, edits, name
+        documents, [one.slot for one in wanted], first_position, drop_first, edits, settled_by
     )
     scores: list[tuple[float, ...] | None] = [None] * len(documents)
     if ranked:
@@ -252,7 +252,7 @@ def compose(
         delivery = _composed(client, plane, asked, made, budget, without, timeout)
     if delivery is None:
         _edits.check_assembled([changes[one.name] for one in wanted])
-        layers = _assemble.assemble(client, plane, documents, made, scales, timeout, name)
+        layers = _assemble.assemble(client, plane, documents, made, scales, timeout, settled_by)
         delivery = Delivered(layers)
     if edits:
         for name, before in changes.items():
