@@ -11,7 +11,7 @@ extension Pool {
   /// Begins with a `tick`.
   package func sweep(now: Instant) -> Bool {
     tick(now: now)
-    var isMore = endDueLeases(now: now, countMax: Self.sweepCountMax)
+    let isMoreLeases = endDueLeases(now: now, countMax: Self.sweepCountMax)
     var dropped: [StoredObject] = []
     dropped.reserveCapacity(2 * Self.sweepCountMax)
     let isMoreEnded = residency.withLock { residency in
@@ -26,14 +26,14 @@ extension Pool {
         dropped.append(object)
         deadLeft -= 1
       }
-      isMore = isMore || isMorePins
-      return left == 0 || deadLeft == 0
+      return isMorePins || left == 0 || deadLeft == 0
     }
-    // What has ended goes first, so that nothing is evicted for what it returns.
-    guard !isMoreEnded else { return true }
+    // What has ended goes first, so that nothing is evicted for what it returns, nor in the place
+    // of what a pin or a lease kept until now.
+    guard !isMoreLeases, !isMoreEnded else { return true }
     dropped = []
     let evicted = residency.withLock { evictExcess(&$0, countMax: Self.sweepCountMax) }
     for object in evicted { noteEviction(of: object) }
-    return isMore || evicted.count == Self.sweepCountMax
+    return evicted.count == Self.sweepCountMax
   }
 }

@@ -204,6 +204,22 @@ struct QuotaTests {
     #expect(fixture.pool.statistics.evictions == 0)
   }
 
+  @Test func aSweepEvictsForAQuotaOnlyWhenAllPinsThatAreDueHaveEnded() throws {
+    let (fixture, _) = try limited(kibibytes: 1 << 14, ram: nil)
+    let count = Pool.sweepCountMax + 2
+    for number in 0..<count { try fixture.store(fixture.facts(number)) }
+    // The least worth has the pin that ends last.
+    for number in 0..<count {
+      _ = try fixture.pool.pin(
+        [fixture.key(number)], ttlMilliseconds: number == 0 ? 20 : 10, in: fixture.tenant)
+    }
+    let limits = NamespaceLimits(ramBytesMax: (count - 1) * 32 << 10)
+    fixture.pool.setLimits(limits, of: fixture.tenant)
+    fixture.clock.advance(milliseconds: 20)
+    while fixture.pool.sweep(now: fixture.clock.now()) {}
+    #expect(fixture.present(0..<count) == Array(1..<count))
+  }
+
   @Test func roomForOthersComesFirstFromWhoIsAboveALoweredQuota() throws {
     let (fixture, other) = try limited(kibibytes: 256, ram: nil)
     for number in 1...4 { try fixture.store(fixture.facts(number, cost: 1 << 40)) }

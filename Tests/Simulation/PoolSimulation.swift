@@ -3,12 +3,12 @@ import Testing
 
 /// Random operations against the model.
 ///
-/// `KDN_SIM_OPERATIONS` says how many, `KDN_SIM_SEED` which.
+/// `KDN_SIM_OPERATIONS` says how many, `KDN_SIM_SEED` or else `KDN_SIM_FIRST` which.
 struct PoolSimulation {
   @Test func poolDoesWhatTheModelSaysOverManyRandomOperations() throws {
     let environment = ProcessInfo.processInfo.environment
     let operations = environment["KDN_SIM_OPERATIONS"].flatMap { Int($0) } ?? 50_000
-    let given = environment["KDN_SIM_SEED"].flatMap { UInt64($0) }
+    let given = (environment["KDN_SIM_SEED"] ?? environment["KDN_SIM_FIRST"]).flatMap(UInt64.init)
     let seed = given ?? UInt64.random(in: 1...UInt64.max)
     print("simulation: KDN_SIM_SEED=\(seed) KDN_SIM_OPERATIONS=\(operations)")
     let driver = try Driver(seed: seed)
