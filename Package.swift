@@ -142,6 +142,7 @@ let package = Package(
       ],
       swiftSettings: strict),
 
+    .target(name: "TestPrograms", path: "Tests/TestPrograms", swiftSettings: tests),
     .testTarget(name: "KDNCoreTests", dependencies: ["KDNCore"], swiftSettings: tests),
     .testTarget(
       name: "CommandLineTests", dependencies: ["kdn", "KDNControl", "KDNCore", crypto],
@@ -168,7 +169,8 @@ let package = Package(
       name: "KDNPoolTests", dependencies: ["KDNPool", "KDNTier", "KDNMemory", "KDNCore"],
       swiftSettings: tests),
     .testTarget(
-      name: "KDNTransportTests", dependencies: ["KDNTransport", "KDNMemory", "KDNCore"],
+      name: "KDNTransportTests",
+      dependencies: ["KDNTransport", "KDNMemory", "KDNCore", "TestPrograms"],
       swiftSettings: tests),
     .testTarget(
       name: "KDNServerTests",
@@ -181,7 +183,7 @@ let package = Package(
       name: "KDNClientTests",
       dependencies: [
         "KDNClient", "KDNWire", "KDNTransport", "KDNMemory", "KDNServer", "KDNCore", "CPlatform",
-        log,
+        "TestPrograms", log,
       ],
       swiftSettings: tests),
     .testTarget(
@@ -194,7 +196,7 @@ let package = Package(
       name: "RDMATests",
       dependencies: [
         "KDNServer", "KDNClient", "KDNPool", "KDNTransport", "KDNMemory", "KDNWire", "KDNCore",
-        log,
+        "TestPrograms", log,
       ],
       swiftSettings: tests),
     .testTarget(

@@ -1,6 +1,7 @@
 import Foundation
 import Glibc
 import KDNTransport
+import TestPrograms
 
 /// A listener on loopback TCP whose one connection is inside TLS; it says what a test wrote down.
 final class SecureServer: Sendable {
@@ -17,16 +18,12 @@ final class SecureServer: Sendable {
     try FileManager.default.createDirectory(atPath: folder, withIntermediateDirectories: true)
     certificatePath = "\(folder)/server.pem"
     let keyPath = "\(folder)/server.key"
-    let process = Process()
-    process.executableURL = URL(fileURLWithPath: "/usr/bin/env")
-    process.arguments = [
+    let openssl = try Program([
       "openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-noenc",
       "-keyout", keyPath, "-out", certificatePath, "-days", "2", "-subj", "/CN=localhost",
       "-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1",
-    ]
-    process.standardError = FileHandle.nullDevice
-    try process.run()
-    process.waitUntilExit()
+    ])
+    openssl.wait()
     let security = try TLSServer(certificatePath: certificatePath, keyPath: keyPath)
     signal(SIGPIPE, SIG_IGN)
 

@@ -1,4 +1,5 @@
 import Foundation
+import TestPrograms
 
 /// An authority that signs certificates for one test, in a directory of its own.
 final class TestAuthority {
@@ -40,13 +41,7 @@ final class TestAuthority {
 
   /// Runs the openssl command.
   static func openssl(_ arguments: [String]) throws {
-    let process = Process()
-    process.executableURL = URL(fileURLWithPath: "/usr/bin/env")
-    process.arguments = ["openssl"] + arguments
-    process.standardError = FileHandle.nullDevice
-    process.standardOutput = FileHandle.nullDevice
-    try process.run()
-    process.waitUntilExit()
-    guard process.terminationStatus == 0 else { throw OpenSSLFailed(arguments: arguments) }
+    let code = try Program(["openssl"] + arguments).wait()
+    guard code == 0 else { throw OpenSSLFailed(arguments: arguments) }
   }
 }

@@ -79,6 +79,7 @@ BROKEN = [
     ("skipped", PYTHON_TEST, "pytest." + "importorskip('torch')\n"),
     ("sleep", SWIFT_TEST, f"try await Task.{NAP}(for: .seconds(1))\n"),
     ("sleep", SWIFT_TEST, f"u{NAP}(1000)\n"),
+    ("process", SWIFT_TEST, "let process = Process()\n"),
     ("sleep", PYTHON_TEST, f"time.{NAP}(0.1)\n"),
     ("sleep", PYTHON_TEST, f"await asyncio.{NAP}(0.1)\n"),
 ]

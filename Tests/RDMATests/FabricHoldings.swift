@@ -1,4 +1,5 @@
 import Foundation
+import TestPrograms
 import Testing
 
 /// What the kernel holds for all users of all devices, and how many files this process has open.
@@ -9,15 +10,12 @@ struct FabricHoldings: Equatable, CustomStringConvertible {
 
   /// Asks the kernel; it does not tell reliably which process has what, only which thread made it.
   init() throws {
-    let process = Process()
-    process.executableURL = URL(filePath: "/usr/bin/env")
-    process.arguments = ["rdma", "-j", "resource", "show"]
     let pipe = Pipe()
-    process.standardOutput = pipe
-    try process.run()
+    let rdma = try Program(
+      ["rdma", "-j", "resource", "show"], output: pipe.fileHandleForWriting.fileDescriptor)
+    try pipe.fileHandleForWriting.close()
     let text = pipe.fileHandleForReading.readDataToEndOfFile()
-    process.waitUntilExit()
-    #expect(process.terminationStatus == 0)
+    #expect(rdma.wait() == 0)
     var counts: [String: Int] = [:]
     let devices = try JSONSerialization.jsonObject(with: text) as? [[String: Any]] ?? []
     #expect(!devices.isEmpty)

@@ -4,6 +4,7 @@ import KDNCore
 import KDNTransport
 import KDNWire
 import Logging
+import TestPrograms
 import Testing
 
 @testable import KDNServer
@@ -26,23 +27,16 @@ extension OverFabric {
       deinit { _ = try? Self.run("rdma link del rxe_kdn1; ip link del kdn1") }
 
       /// Begins to take the device away; the kernel waits until nobody holds anything of it.
-      func remove() throws -> Process {
+      func remove() throws -> Program {
         try Self.start("rdma link del rxe_kdn1")
       }
 
-      private static func start(_ command: String) throws -> Process {
-        let process = Process()
-        process.executableURL = URL(filePath: "/bin/sh")
-        process.arguments = ["-c", command]
-        process.standardError = FileHandle.nullDevice
-        try process.run()
-        return process
+      private static func start(_ command: String) throws -> Program {
+        try Program(["sh", "-c", command])
       }
 
       private static func run(_ command: String) throws -> Int32 {
-        let process = try start(command)
-        process.waitUntilExit()
-        return process.terminationStatus
+        try start(command).wait()
       }
     }
 
@@ -59,7 +53,7 @@ extension OverFabric {
       let server = try makeServer(["rdma": ["\(spare.address):0"]], log: log.logger)
       let content = bytes(16 << 20, seed: 3)
       let before: Int
-      let removal: Process
+      let removal: Program
       do {
         let client = try connect(server)
         try store("kept", content, client)
@@ -76,7 +70,7 @@ extension OverFabric {
         #expect(client.isLostSoon())
       }
       eventually("the kernel lets the device go") { !removal.isRunning }
-      #expect(removal.terminationStatus == 0)
+      #expect(removal.wait() == 0)
       try eventually("its connections are over") { try report(server).open == 0 }
       eventually("all memory is given back") { allocatedBytes(server) == before }
       #expect(log.messages.filter { $0.contains("device was removed") }.count == 1)
