@@ -63,4 +63,29 @@ struct ReuseTests {
     #expect(later.count > 3)
     #expect(later.allSatisfy { $0.first == .synchronised })
   }
+
+  @Test("is the oldest after a restart too, whatever pins that are over say")
+  func oldestGoesFirst() async throws {
+    let fixture = try LogFixture()
+    // Room for all pins: what is compacted remembers none that are over.
+    fixture.configuration.journalBytes = 1 << 20
+    let first = try await fixture.open()
+    for number in 0..<90 {
+      try await fixture.write(number, 300_000, to: first).get()
+      guard number < 84 else { continue }
+      let key = try fixture.key(number)
+      #expect(first.pin([key], in: fixture.tenant, milliseconds: 10) == .success([true]))
+      fixture.wall.set(milliseconds: fixture.wall.milliseconds() + 11)
+      first.tick(now: fixture.clock.now())
+    }
+    await fixture.close(first)
+
+    let second = try await fixture.open()
+    while second.statistics.reclaimedSegments == 0 { await Task.yield() }
+    second.tick(now: fixture.clock.now())
+    // Two segments' worth, so that room had to be made before.
+    for number in 90..<96 { try await fixture.write(number, 300_000, to: second).get() }
+    for number in 84..<96 { #expect(try await fixture.read(number, from: second).isWhole) }
+    await fixture.close(second)
+  }
 }

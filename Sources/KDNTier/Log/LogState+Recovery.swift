@@ -134,6 +134,8 @@ extension LogState {
       quarantine(directory, error, now: now)
     }
     isReady = true
+    // Journals name pins that are over, too: they must not keep an old segment in a new one's place.
+    endPins(wall: wall)
     reserveSequences()
     let purges = waitingPurges
     waitingPurges = []

@@ -117,7 +117,8 @@ struct LogState: Sendable {
   /// TTLs that are noticed to be over at once.
   private static let expiriesPerTick = 4096
 
-  private mutating func endPins(wall: UInt64) {
+  /// Ends pins that are over, and those of what is not here.
+  mutating func endPins(wall: UInt64) {
     guard isReady else { return }
     for key in tenants.endPins(by: wall, isGone: { index[$0] == nil }) {
       index.setPinned(key, false)
