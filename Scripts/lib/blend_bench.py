@@ -3,7 +3,7 @@
 Three documents of 512 tokens, each learnt alone through a daemon, are put together in several ways
 and compared with a full prefill of the same tokens. "unrelated": the first two are of other texts
 than the third, which the continuation follows; "consecutive": the three are neighbours. What
-settles documents is learnt from texts that no case has.
+settles documents is learnt from texts that no case has. A lead is a text that says nothing.
 
 usage: blend_bench.py --cache FOLDER [--quick] [--output FILE] [--threads N] [--settling FILE]
 
@@ -28,6 +28,7 @@ from typing import Any
 
 import torch
 import transformers
+from bench_lead import LEAD
 from blend_bench_model import (
     CONTINUED_TOKENS, PIECE_TOKENS, PIECES, Case, Judge, Scores, concatenated,
 )
@@ -57,6 +58,7 @@ class Bench:
         self.client = client
         self.judge = Judge(cache / "smollm2", threads)
         self.model = self.judge.model
+        self.lead = blending.Lead(self.judge.tokenizer(LEAD).input_ids)
         self.methods: dict[str, Callable[[list[str]], Made]] = {
             "concatenate": self._concatenate,
             "re-rotate": lambda names: self._blend(names, 0.0, drop_first=False),
@@ -65,6 +67,10 @@ class Bench:
             "deviation 10 %": lambda names: self._blend(names, 0.10, "deviation"),
             "first 15 %": lambda names: self._blend(names, 0.15, "first"),
             "deviation 15 %": lambda names: self._blend(names, 0.15, "deviation"),
+            "lead": lambda names: self._blend(names, 0.0, settling=self.lead),
+            "lead, deviation 10 %": lambda names: self._blend(
+                names, 0.10, "deviation", settling=self.lead
+            ),
             "settled": lambda names: self._settled(names, 0.0),
             "settled, deviation 10 %": lambda names: self._settled(names, 0.10),
             "settled, deviation 15 %": lambda names: self._settled(names, 0.15),
@@ -99,9 +105,10 @@ class Bench:
         for case in self._cases(quick):
             names = [f"{case.name}/{number}" for number in range(PIECES)]
             for name, ids in zip(names, case.documents, strict=True):
-                blending.learn_document(
-                    self.model, list(ids), name, self.client, settling=self.settling
-                )
+                for settling in (self.settling, self.lead):
+                    blending.learn_document(
+                        self.model, list(ids), name, self.client, settling=settling
+                    )
             reference, scores = self.judge.reference(case)
             yield self._line(case, "full prefill", scores)
             for method, make in self.methods.items():

@@ -2,7 +2,8 @@
 
 Retrieval is given: a prompt holds the document that answers and two others. The model chooses
 among five answers of the same kind by their likelihood, a sum of log probabilities. Documents are
-learned into a daemon once, each alone; blends are made of what it has. Model and KV are in bf16.
+learned into a daemon once, each alone and behind a lead; blends are made of what it has. Model and
+KV are in bf16.
 
 usage: rag_bench.py --material FOLDER [--rounds N] [--quick] [--output FILE]
 
@@ -23,6 +24,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
+from bench_lead import LEAD
 from daemon_process import running_daemon
 from knowledge_model import Planes, Reader, Reading, planes_of
 from knowledge_report import run_facts, wilson, write
@@ -34,13 +36,15 @@ from kdn.engines import transformers_blend as blending
 # Prompts for each document, with other documents beside it and in another order.
 ROUNDS = 4
 QUICK_PROMPTS = 6
-# Room for all documents, at 23 kB a token.
-RAM = "1GiB"
+# Room for all documents, twice, and the blends, at 23 kB a token.
+RAM = "4GiB"
 # How far below full prefill a blend may answer.
 POINTS_MAX = 0.02
 FULL = "full prefill"
+ALONE, LED = "blend, nothing computed", "blend behind a lead, nothing computed"
+# Share and selection of tokens to compute anew.
 BLENDS = {
-    "blend": (0.0, "first"),
+    LED: (0.0, "first"),
     "blend, 10 % recomputed": (0.10, "first"),
     "blend, 15 % recomputed": (0.15, "first"),
     "blend, 10 % by deviation": (0.10, "deviation"),
@@ -67,8 +71,9 @@ class Bench:
         self.reader = reader
         self.client = client
         self.ids = {made.release: reader.ids(made.text) for made in documents}
+        self.lead = blending.Lead(reader.ids(LEAD))
         for name, ids in self.ids.items():
-            blending.learn_document(reader.model, list(ids), name, client)
+            blending.learn_document(reader.model, list(ids), name, client, settling=self.lead)
 
     def ways(self) -> dict[str, Callable[[Prompt], tuple[Planes | None, int]]]:
         """By name: what gives the KV of a prompt's documents and the position behind it."""
@@ -76,12 +81,16 @@ class Bench:
             "no knowledge": lambda _: (None, 0),
             FULL: self._full,
             "concatenated as computed": self._concatenated,
-            "reused, keys moved": lambda prompt: self._blended(prompt, 0.0, "first", False),
+            "reused, keys moved": lambda prompt: self._blended(
+                prompt, 0.0, "first", drop_first=False
+            ),
+            ALONE: lambda prompt: self._blended(prompt, 0.0, "first"),
         }
         for name, (share, selection) in BLENDS.items():
             found[name] = lambda prompt, share=share, selection=selection: self._blended(
-                prompt, share, selection, True
+                prompt, share, selection
             )
+        found[LED] = lambda prompt: self._blended(prompt, *BLENDS[LED], settling=self.lead)
         return found
 
     def answers(self, number: int, prompt: Prompt) -> list[Answer]:
@@ -118,13 +127,11 @@ class Bench:
         return joined, joined[0][0].shape[2]
 
     def _blended(
-        self, prompt: Prompt, share: float, selection: str, drop_first: bool
+        self, prompt: Prompt, share: float, selection: str, **options: Any
     ) -> tuple[Planes, int]:
         model = self.reader.model
         names = list(prompt.retrieved)
-        made = blending.compose(
-            model, names, self.client, recompute=share, drop_first=drop_first
-        )
+        made = blending.compose(model, names, self.client, recompute=share, **options)
         made = blending.recompute(model, made, selection=selection)
         return planes_of(made.cache), made.end_position
 

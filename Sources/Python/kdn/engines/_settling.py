@@ -1,4 +1,5 @@
-"""Settlings of a model: how one is learnt, and how documents' chunks are settled with it."""
+"""Settlings of a model: how one is learnt, and how documents' chunks are settled with it, or by
+being computed behind a lead."""
 
 from __future__ import annotations
 
@@ -7,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from kdn.blending.errors import DocumentUnavailable
+from kdn.blending.lead import Lead
+from kdn.blending.rotation import turn
 from kdn.blending.settling import (
     BOUNDS, FIRST_TOKEN, LayerSettling, Settling, features, settled, settled_hash, turned,
 )
@@ -107,9 +110,10 @@ def _add(model: Any, plane: Plane, pieces: list[list[int]], sums: dict[int, _Sum
 
 
 def is_there(
-    client: Any, plane: Plane, document: Document, settling: Settling, timeout: float | None
+    client: Any, plane: Plane, document: Document, settling: Settling | Lead,
+    timeout: float | None,
 ) -> bool:
-    """Whether all chunks of a document are stored as this settling makes them."""
+    """Whether all chunks of a document are stored as this settling or lead makes them."""
     name = settling.name
     keys = [plane.key(settled_hash(chunk, name)) for chunk in document.hashes]
     return all(client.exists(keys, timeout=timeout))
@@ -149,14 +153,46 @@ def store(
                     maps[facts.number], facts.rope, view[0, 0], view[0, 1], first
                 )
                 view[0, 0], view[0, 1] = keys, values
-            puts.append(
-                Put(
-                    key=plane.key(settled_hash(source, name)),
-                    buffers=[memoryview(buffer[0].numpy())],
-                    parent=source,
-                    first_token=first,
-                    token_count=tokens,
-                )
-            )
+            puts.append(_put(plane, source, name, buffer, first, tokens))
         sent += put_all(client, puts, timeout)
     return sent
+
+
+def store_behind(
+    model: Any, client: Any, plane: Plane, document: Document, ids: Sequence[int], lead: Lead,
+    timeout: float | None,
+) -> int:
+    """Computes a document behind a lead and stores its own KV, its first token at position 0.
+
+    Each chunk hangs under the one that was computed alone. Returns bytes sent; raises the client's
+    errors.
+    """
+    cache = prefill(model, [*lead.ids, *ids])
+    before, size, sent = len(lead.ids), document.chunk_tokens, 0
+    batch = max(1, _store.STAGING_BYTES // plane.chunk_bytes(size))
+    for start in range(0, len(document.hashes), batch):
+        puts = []
+        for chunk, source in list(enumerate(document.hashes))[start : start + batch]:
+            first = chunk * size
+            tokens = min(size, document.token_count - first)
+            buffer = torch.empty((1, plane.chunk_bytes(tokens)), dtype=torch.uint8)
+            span = slice(before + first, before + first + tokens)
+            for facts, view in plane.views(buffer, plane.layers, tokens):
+                layer = cache.layers[facts.number]
+                view[0, 0] = turn(layer.keys[0, :, span], facts.rope, -before)
+                view[0, 1] = layer.values[0, :, span]
+            puts.append(_put(plane, source, lead.name, buffer, first, tokens))
+        sent += put_all(client, puts, timeout)
+    return sent
+
+
+def _put(
+    plane: Plane, source: bytes, name: bytes, buffer: torch.Tensor, first: int, tokens: int
+) -> Put:
+    return Put(
+        key=plane.key(settled_hash(source, name)),
+        buffers=[memoryview(buffer[0].numpy())],
+        parent=source,
+        first_token=first,
+        token_count=tokens,
+    )

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Union
 import torch
 
 from kdn.blending.errors import DocumentUnavailable
+from kdn.blending.lead import Lead
 from kdn.blending.plan import BlendPlan, Piece, plan
 from kdn.blending.rotation import movable, position_limit
 from kdn.blending.settling import Settling
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Blend",
     "BlendPiece",
+    "Lead",
     "LearnedDocument",
     "Settling",
     "blend",
@@ -86,15 +88,16 @@ def learn_document(
     chunk_tokens: int = CHUNK_TOKENS,
     model_name: str | None = None,
     metadata: str = "",
-    settling: Settling | None = None,
+    settling: Settling | Lead | None = None,
     timeout: float = TIMEOUT_SECONDS,
 ) -> LearnedDocument:
     """Computes a document's KV with nothing before it, stores it and publishes its name.
 
     Nothing is computed if all of it is there. All tokens are stored, the last chunk may be
     shorter. With a fast tokenizer the tokens' texts are stored, too: then edits find phrases. With
-    a `settling` the chunks are stored as that makes them, too, for blends that ask for it. The name
-    is published last: on any error it stands for what it stood for.
+    `settling` the chunks are stored as that makes them, too, for blends that ask for it: a `Lead`
+    has the document computed once more, behind it. The name is published last: on any error it
+    stands for what it stood for.
 
     Raises UnsupportedModel for a model whose documents cannot be blended, FieldError for a bad
     name, too many tokens or a `settling` of another model, and the client's errors.
@@ -104,7 +107,8 @@ def learn_document(
     plane = _blendable(model)
     root = _documents.root_of(model_name or identify(model), salt)
     document = _documents.make_document(plane, root, ids, name, chunk_tokens, metadata)
-    _check_span(plane, 0, len(ids))
+    lead = settling if isinstance(settling, Lead) else None
+    _check_span(plane, 0, len(ids) + (len(lead.ids) if lead else 0))
     client.register_layout(plane.layout)
     sent, prefill_seconds = 0, 0.0
     if not _documents.is_there(client, plane, document, timeout):
@@ -114,7 +118,10 @@ def learn_document(
         cost = int(prefill_seconds * 1e6 * min(chunk_tokens, len(ids)) / len(ids))
         sent = _documents.store_document(client, plane, cache, document, ids, cost, timeout)
     if settling is not None and not _settling.is_there(client, plane, document, settling, timeout):
-        sent += _settling.store(client, plane, document, settling, timeout)
+        if lead is not None:
+            sent += _settling.store_behind(model, client, plane, document, ids, lead, timeout)
+        else:
+            sent += _settling.store(client, plane, document, settling, timeout)
     if tokenizer is not None:
         text = text_or_ids if isinstance(text_or_ids, str) else None
         _documents.store_texts(client, document, texts_of(tokenizer, text, ids), timeout)
@@ -186,10 +193,10 @@ def compose(
     recompute: float = 0.0,
     without: Sequence[str] = (),
     first_position: int = 0,
-    drop_first: bool = True,
+    drop_first: bool | None = None,
     edits: bool = True,
     source: str = "server",
-    settling: Settling | bytes | None = None,
+    settling: Settling | Lead | bytes | None = None,
     ranked: bool = False,
     salt: bytes = b"",
     model_name: str | None = None,
@@ -200,9 +207,11 @@ def compose(
     `pieces` are names, (name, epoch) or BlendPiece. `without` names documents that must not be
     used, a trailing `*` stands for any rest. `edits`: as they were edited. `source` is who puts
     the KV together: "server", whose layers come one after another, or "here", of chunks, which a
-    server without COMPOSE and sliding windows fall back to. `settling` (or its name) reads
-    documents but the first as they were settled when they were learnt with it. `ranked` plans to
-    compute anew what `rank_document` stored the highest scores of.
+    server without COMPOSE and sliding windows fall back to. `settling` (or its name; or a lead)
+    reads documents but the first as they were settled when they were learnt with it. `drop_first`
+    leaves out the first token of each document but the first; by itself not behind a lead, where
+    that is no attention sink. `ranked` plans to compute anew what `rank_document` stored the
+    highest scores of.
 
     Raises FieldError naming `forbidden`, `count`, `slot`, `position`, `epoch`, `layout`, `model`,
     `document`, `recomputePermille`, `edits` (made meanwhile) or `source`; ServerError NOT_FOUND
@@ -212,6 +221,8 @@ def compose(
     started = time.monotonic()
     if source not in SOURCES:
         raise FieldError("source", source, f"one of {', '.join(SOURCES)}")
+    if drop_first is None:
+        drop_first = not isinstance(settling, Lead)
     wanted = [_piece(one) for one in pieces]
     for one in wanted:
         _check_allowed(one.name, without)
@@ -225,7 +236,7 @@ def compose(
             known[one] = _documents.know(client, plane, root, one.name, one.epoch, timeout)
             changes[one.name] = _edits.listed(client, one.name, timeout) if edits else []
     documents = [known[one] for one in wanted]
-    settled_by = settling.name if isinstance(settling, Settling) else settling
+    settled_by = settling.name if isinstance(settling, (Settling, Lead)) else settling
     asked = _Asked(
         documents, [one.slot for one in wanted], first_position, drop_first, edits, settled_by
     )
