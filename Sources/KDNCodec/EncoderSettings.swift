@@ -27,6 +27,8 @@ package struct EncoderSettings: Hashable, Sendable {
   /// A transform's coefficients end behind the last of which the profile expects this spread, in
   /// steps.
   package var coefficientSpreadMin: Float = 0.5
+  /// The same in `archive`, whose steps are wider.
+  package var coefficientSpreadMinOfArchive: Float = 0.3
   /// They end later where the energy behind is more than this multiple of what the profile expects
   /// behind that one.
   package var tailFactorMax: Float = 1.25

@@ -99,9 +99,11 @@ struct PlaneEncoding {
   ) -> EncodedBlock? {
     let steps = settings.steps
     let rawTokens = rawTokens(ofTransform: true)
+    let isSmall = codecClass == .small
     let coding = TransformBlock.Settings(
-      step: codecClass == .small ? steps.small : steps.archive,
-      coefficientSpreadMin: settings.coefficientSpreadMin,
+      step: isSmall ? steps.small : steps.archive,
+      coefficientSpreadMin: isSmall
+        ? settings.coefficientSpreadMin : settings.coefficientSpreadMinOfArchive,
       tailFactorMax: settings.tailFactorMax, rounding: settings.rounding,
       residualFactorMax: settings.residualFactorMax, residualShareMore: settings.residualShareMore)
     var raws: [UnsafeRawBufferPointer] = unsafe []

@@ -134,7 +134,7 @@ extension LogState {
       quarantine(directory, error, now: now)
     }
     isReady = true
-    // Journals name pins that are over, too: they must not keep an old segment in a new one's place.
+    // Journals name pins that are over, too: they must not keep old segments in place of new ones.
     endPins(wall: wall)
     reserveSequences()
     let purges = waitingPurges
