@@ -50,11 +50,11 @@ private final class BlockingExecutor: TaskExecutor {
 protocol AdminTesting {}
 
 extension AdminTesting {
-  /// Serves while `body` runs.
+  /// Serves while `body` runs; times are so long that a busy machine does not end them.
   func serve(
     _ control: ScriptedControl = ScriptedControl(), host: String = "127.0.0.1",
-    hosts: [String] = [], connectionsMax: Int = 64, idleMilliseconds: Int = 60_000,
-    requestMilliseconds: Int = 10_000,
+    hosts: [String] = [], connectionsMax: Int = 64, idleMilliseconds: Int = 600_000,
+    requestMilliseconds: Int = 120_000,
     _ body: (Endpoint) async throws -> Void
   ) async throws {
     let configuration = AdminConfiguration(
