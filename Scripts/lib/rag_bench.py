@@ -42,7 +42,7 @@ RAM = "4GiB"
 POINTS_MAX = 0.02
 FULL = "full prefill"
 ALONE, LED = "blend, nothing computed", "blend behind a lead, nothing computed"
-# Share and selection of tokens to compute anew.
+# Share and selection of tokens to compute anew; those that are to answer as full prefill does.
 BLENDS = {
     LED: (0.0, "first"),
     "blend, 10 % recomputed": (0.10, "first"),
@@ -87,10 +87,10 @@ class Bench:
             ALONE: lambda prompt: self._blended(prompt, 0.0, "first"),
         }
         for name, (share, selection) in BLENDS.items():
-            found[name] = lambda prompt, share=share, selection=selection: self._blended(
-                prompt, share, selection
+            lead = self.lead if name == LED else None
+            found[name] = lambda prompt, share=share, selection=selection, lead=lead: (
+                self._blended(prompt, share, selection, settling=lead)
             )
-        found[LED] = lambda prompt: self._blended(prompt, *BLENDS[LED], settling=self.lead)
         return found
 
     def answers(self, number: int, prompt: Prompt) -> list[Answer]:

@@ -22,7 +22,6 @@ from tiny_models import MODELS, prompt
 
 from kdn.blending.errors import DocumentUnavailable
 from kdn.blending.rotation import turn
-from kdn.blending.settling import settled_hash
 from kdn.compose import BlendPiece
 from kdn.engines import _documents
 from kdn.engines import transformers_blend as blending
@@ -37,10 +36,10 @@ def test_the_name_is_of_the_ids_alone():
     wanted = hashlib.sha256(b"kdn/1/lead" + packed).digest()
     assert blending.Lead([1, 2, 70_000]).name == wanted
     assert blending.Lead([1, 2]).name != wanted
-    assert blending.Lead(torch.tensor([1, 2]).tolist()) == blending.Lead((1, 2))
+    assert blending.Lead(torch.tensor([1, 2])) == blending.Lead((1, 2))
 
 
-@pytest.mark.parametrize("ids", [[], [0] * 4097, [-1], [1 << 32]])
+@pytest.mark.parametrize("ids", [[], [0] * 4097, [-1], [1 << 32], [1.5], "a text", 7])
 def test_none_too_many_and_no_token_ids_are_refused(ids):
     with pytest.raises(FieldError, match="lead"):
         blending.Lead(ids)
@@ -109,17 +108,6 @@ def test_a_document_that_was_not_learnt_behind_it_is_no_blend(client):
     assert learn().bytes_sent == 0
 
 
-def test_what_was_computed_behind_it_is_forgotten_with_its_document(client):
-    model = loud_model("llama")
-    learn_all(model, client, settling=LEAD)
-    plane = _documents.the_plane(model)
-    hashes = client.resolve_document("b").document.hashes
-    keys = [plane.key(settled_hash(chunk, LEAD.name)) for chunk in hashes]
-    assert all(client.exists(keys))
-    blending.forget_document("b", client)
-    assert not any(client.exists(keys))
-
-
 def test_a_lead_that_leaves_no_room_in_a_sliding_window_is_refused(client):
     model = loud_model(SLIDING)
     window = _documents.the_plane(model).window
@@ -127,3 +115,12 @@ def test_a_lead_that_leaves_no_room_in_a_sliding_window_is_refused(client):
     blending.learn_document(model, ids, "fits", client, chunk_tokens=CHUNK)
     with pytest.raises(UnsupportedModel, match="window"):
         blending.learn_document(model, ids, "fits", client, chunk_tokens=CHUNK, settling=LEAD)
+
+
+@pytest.mark.parametrize("name, limit", [("llama, dynamic", 4096), ("phi3, longrope", 2048)])
+def test_a_lead_beyond_which_keys_turn_otherwise_is_refused(client, name, limit):
+    model = loud_model(name)
+    ids = prompt(limit - len(LEAD.ids) + 1, 3)
+    with pytest.raises(FieldError, match="lead"):
+        blending.learn_document(model, ids, "long", client, chunk_tokens=CHUNK, settling=LEAD)
+    assert client.list_documents() == []

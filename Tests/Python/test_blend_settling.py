@@ -231,9 +231,10 @@ def test_a_document_that_was_not_settled_so_is_no_blend(client):
     assert again.bytes_sent == 0
 
 
-def test_what_was_settled_is_forgotten_with_its_document(client):
+@pytest.mark.parametrize("make", [random_settling, lambda _: blending.Lead([1, 2, 3])])
+def test_what_was_settled_or_led_is_forgotten_with_its_document(client, make):
     model = loud_model("llama")
-    settling = random_settling(model)
+    settling = make(model)
     learn_all(model, client, settling=settling)
     plane = _documents.the_plane(model)
     hashes = client.resolve_document("b").document.hashes

@@ -8,37 +8,38 @@ back to position 0; the lead itself is never part of a blend.
 
 from __future__ import annotations
 
-import array
 import hashlib
-import sys
+import operator
+import struct
 from dataclasses import dataclass
 
 from kdn.errors import FieldError
 
 TOKENS_MAX = 4096
-_U32 = next(code for code in "IL" if array.array(code).itemsize == 4)
 
 
 @dataclass(frozen=True)
 class Lead:
     """The token ids of a text that says nothing of its own; a sentence or two will do.
 
-    Raises FieldError naming `lead` for none, too many, or ids that are no u32.
+    Raises FieldError naming `lead` for none, too many, or what is no u32.
     """
 
     ids: tuple[int, ...]
 
-    def __init__(self, ids: object) -> None:
-        object.__setattr__(self, "ids", tuple(ids))  # type: ignore[call-overload]
-        if not 1 <= len(self.ids) <= TOKENS_MAX:
-            raise FieldError("lead", len(self.ids), f"1 to {TOKENS_MAX} tokens")
-        if not all(0 <= token < 1 << 32 for token in self.ids):
+    def __post_init__(self) -> None:
+        try:
+            ids = tuple(operator.index(token) for token in self.ids)
+        except TypeError:
+            raise FieldError("lead", "no token ids", "whole numbers") from None
+        if not 1 <= len(ids) <= TOKENS_MAX:
+            raise FieldError("lead", len(ids), f"1 to {TOKENS_MAX} tokens")
+        if not all(0 <= token < 1 << 32 for token in ids):
             raise FieldError("lead", "a token id", "0 to 4294967295")
+        object.__setattr__(self, "ids", ids)
 
     @property
     def name(self) -> bytes:
         """What COMPOSE is asked for: SHA-256 of a label and the ids, u32 little-endian."""
-        packed = array.array(_U32, self.ids)
-        if sys.byteorder == "big":
-            packed.byteswap()
-        return hashlib.sha256(b"kdn/1/lead" + packed.tobytes()).digest()
+        packed = struct.pack(f"<{len(self.ids)}I", *self.ids)
+        return hashlib.sha256(b"kdn/1/lead" + packed).digest()

@@ -108,7 +108,9 @@ def learn_document(
     root = _documents.root_of(model_name or identify(model), salt)
     document = _documents.make_document(plane, root, ids, name, chunk_tokens, metadata)
     lead = settling if isinstance(settling, Lead) else None
-    _check_span(plane, 0, len(ids) + (len(lead.ids) if lead else 0))
+    if lead is not None:
+        _check_lead(plane, lead, len(ids))
+    _check_span(plane, 0, len(ids))
     client.register_layout(plane.layout)
     sent, prefill_seconds = 0, 0.0
     if not _documents.is_there(client, plane, document, timeout):
@@ -462,6 +464,15 @@ def _check_span(plane: Plane, start: int, end: int) -> None:
             f"sliding windows of {plane.window} tokens do not hold {end - start} positions and "
             "a question: rows that left a window cannot be blended"
         )
+
+
+def _check_lead(plane: Plane, lead: Lead, tokens: int) -> None:
+    """Raises FieldError where a text that is longer by its lead would turn its keys otherwise, and
+    UnsupportedModel as `_check_span` does."""
+    limit = position_limit([facts.rope for facts in plane.layers if facts.rope])
+    if len(lead.ids) + tokens > limit:
+        raise FieldError("lead", len(lead.ids), f"{limit} tokens with the document's {tokens}")
+    _check_span(plane, 0, len(lead.ids) + tokens)
 
 
 def _row_ids(documents: Sequence[KnownDocument], made: BlendPlan) -> list[int]:
