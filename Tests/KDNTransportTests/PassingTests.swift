@@ -40,14 +40,17 @@ struct PassingTests {
 
   @Test("sends one with the first byte of its message, and closes its own")
   func passesOne() throws {
+    var files = OpenFiles()
     let number = try marked(7)
+    files.remember(number)
     link.send([1, 2, 3], passing: number)
     #expect(link.queuedDescriptors == 1)
     #expect(link.queuedBytes == 3)
     #expect(link.flush())
     #expect(link.queuedDescriptors == 1, "the other side has not read it")
     #expect(link.queuedBytes == 0)
-    #expect(fcntl(number, F_GETFD) == -1)
+    // What is on its way has no number here.
+    #expect(files.count == 0)
     var passed = PassedDescriptors()
     let bytes = receive(&passed)
     #expect(bytes == [1, 2, 3])
@@ -138,13 +141,15 @@ struct PassingTests {
 
   @Test("closes those that were never sent")
   func closesTheUnsent() throws {
+    var files = OpenFiles()
     let number = try marked(1)
+    files.remember(number)
     do {
       let other = Link(owning: dup(pair.second))
       other.send([1], passing: number)
-      #expect(fcntl(number, F_GETFD) >= 0)
+      #expect(files.count == 1)
     }
-    #expect(fcntl(number, F_GETFD) == -1)
+    #expect(files.count == 0)
   }
 
   @Test("refuses more than it was told to expect, and closes all of them")
@@ -235,6 +240,8 @@ struct PassingTests {
 }
 
 /// Somebody who looks whether this process has a file open still.
+///
+/// Its number tells nothing: tests that run beside this one get numbers as soon as they are free.
 private struct OpenFiles {
   private var files: Set<UInt64> = []
 
