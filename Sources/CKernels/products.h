@@ -37,4 +37,25 @@ void kdn_tile(
   int32_t path, const kdn_lots *lots, const int16_t *q, uint64_t stride, uint64_t tokens,
   const int32_t *panel, int32_t *sums);
 
+// Columns of a basis that belong to a plane.
+typedef struct {
+  const int16_t *matrix;
+  uint64_t count;       // of the whole basis: how far its rows are apart
+  uint64_t first;       // the plane's first
+  const float *scales;  // from there on
+  const float *means;
+} kdn_columns;
+
+// kdn_transform_offsets of a panel, whose widths are scale times step.
+void kdn_panel_offsets(
+  int32_t path, const kdn_transform *block, const int16_t *basis, uint64_t columns,
+  uint64_t width, const float *widths, const float *means, float *offsets);
+
+// One plane of a block; `offsets` NULL: they are made of the block's means on the way, while what
+// they need is near. Then the columns' means are needed too.
+int32_t kdn_reconstruct_plane(
+  int32_t path, const kdn_plane *plane, const kdn_columns *columns, const kdn_transform *block,
+  const float *offsets, const int16_t *q, uint64_t q_count, void *scratch,
+  uint64_t scratch_bytes, void *out, uint64_t out_bytes);
+
 #endif

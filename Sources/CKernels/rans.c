@@ -76,7 +76,7 @@ static int32_t kdn_open_stream(const kdn_stream *stream, uint64_t tokens, kdn_re
 }
 
 // A block of each of the streams.
-static void kdn_decode_blocks(
+static void kdn_decode_lane_blocks(
   int32_t path, kdn_reader *const *readers, uint64_t count, uint64_t tokens
 ) {
 #if KDN_X86
@@ -113,7 +113,7 @@ int32_t kdn_rans_decode_streams(
       active[count++] = &readers[i];
     }
     if (!count) break;
-    kdn_decode_blocks(path, active, count, tokens);
+    kdn_decode_lane_blocks(path, active, count, tokens);
     for (uint64_t i = 0; i < stream_count; i++) {
       if (results[i] == KDN_OK) results[i] = readers[i].result;
     }

@@ -35,15 +35,27 @@ uint64_t kdn_transform_scratch_bytes(const kdn_plane *plane, uint64_t count) {
   return kdn_panel_room(padded) * 4 + padded * 4 + plane->tokens * plane->dims * 4 + 3 * 64;
 }
 
-// A head's rows before rotation, for up to KDN_PANEL columns whose panel there is.
+// The panel that comes next: its rows lie too far apart for the processor to see them coming.
+typedef struct {
+  const int16_t *basis;  // the last column of the first row
+  uint64_t columns;
+  uint64_t count;
+} kdn_ahead;
+
+// A head's rows before rotation, for up to KDN_PANEL columns whose panel there is; beside it what
+// comes next is brought nearer.
 static void kdn_fill_rows(
   int32_t path, const kdn_lots *lots, const int16_t *q, uint64_t stride, uint64_t tokens,
   const int32_t *panel, uint64_t width, const float *widths, const float *offsets, float *rows,
-  uint64_t dims
+  uint64_t dims, const kdn_ahead *ahead
 ) {
+  uint64_t n = 0;
   for (uint64_t t = 0; t < tokens; t += KDN_TILE) {
     int32_t sums[KDN_TILE * KDN_PANEL];
     uint64_t first = t, rest = tokens - t < KDN_TILE ? tokens - t : KDN_TILE;
+    for (; n * tokens < ahead->count * (t + rest); n++) {
+      __builtin_prefetch(ahead->basis + n * ahead->columns);
+    }
     if (rest < 4 && tokens >= 4) {
       // Less than four rows take longer than four: some are done again.
       first = tokens - 4;
@@ -54,38 +66,57 @@ static void kdn_fill_rows(
   }
 }
 
-int32_t kdn_transform_reconstruct(
-  int32_t path, const kdn_plane *plane, const uint8_t *classes, uint64_t count,
-  const int16_t *basis, uint64_t basis_columns, uint64_t first_column, uint32_t shift,
-  const float *scales, const float *offsets, float step, const int16_t *q, uint64_t q_count,
-  void *scratch, uint64_t scratch_bytes, void *out, uint64_t out_bytes
+static int32_t kdn_check_reconstruct(
+  const kdn_plane *plane, int32_t path, const kdn_columns *columns, const kdn_transform *block,
+  uint64_t q_count, uint64_t scratch_bytes, uint64_t out_bytes
 ) {
-  path = kdn_resolve(path);
   int32_t result = kdn_check_plane(plane, path, out_bytes);
   if (result != KDN_OK) return result;
-  if (count > KDN_CHANNELS_MAX || basis_columns > KDN_ELEMENTS_MAX) return KDN_BAD_ARGUMENT;
-  if (first_column > basis_columns || shift > KDN_SHIFT_MAX) return KDN_BAD_ARGUMENT;
-  if (basis_columns - first_column < kdn_channels(plane)) return KDN_BAD_ARGUMENT;
-  if (scratch_bytes < kdn_transform_scratch_bytes(plane, count)) return KDN_NO_ROOM;
-  uint64_t stride = kdn_stride(classes, count);
-  if (q_count < stride * plane->tokens) return KDN_NO_ROOM;
+  if (block->count > KDN_CHANNELS_MAX || block->shift > KDN_SHIFT_MAX) return KDN_BAD_ARGUMENT;
+  if (columns->count > KDN_ELEMENTS_MAX || columns->first > columns->count) {
+    return KDN_BAD_ARGUMENT;
+  }
+  if (columns->count - columns->first < kdn_channels(plane)) return KDN_BAD_ARGUMENT;
+  if (scratch_bytes < kdn_transform_scratch_bytes(plane, block->count)) return KDN_NO_ROOM;
+  uint64_t stride = kdn_stride(block->classes, block->count);
+  return q_count < stride * plane->tokens ? KDN_NO_ROOM : KDN_OK;
+}
+
+int32_t kdn_reconstruct_plane(
+  int32_t path, const kdn_plane *plane, const kdn_columns *columns, const kdn_transform *block,
+  const float *offsets, const int16_t *q, uint64_t q_count, void *scratch,
+  uint64_t scratch_bytes, void *out, uint64_t out_bytes
+) {
+  path = kdn_resolve(path);
+  int32_t result = kdn_check_reconstruct(
+    plane, path, columns, block, q_count, scratch_bytes, out_bytes);
+  if (result != KDN_OK) return result;
+  uint64_t stride = kdn_stride(block->classes, block->count);
   uint8_t *free_scratch = scratch;
   int32_t *panel = kdn_carve(&free_scratch, kdn_panel_room(stride) * 4);
   uint32_t *numbers = kdn_carve(&free_scratch, stride * 4);
   float *rows = kdn_carve(&free_scratch, plane->tokens * plane->dims * 4);
   kdn_lots lots;
-  kdn_make_lots(&lots, path, classes, count, shift, numbers);
+  kdn_make_lots(&lots, path, block->classes, block->count, block->shift, numbers);
   uint32_t before = kdn_ieee_begin();
   for (uint64_t h = 0; h < plane->heads; h++) {
     for (uint64_t first = 0; first < plane->dims; first += KDN_PANEL) {
-      uint64_t channel = h * plane->dims + first;
+      uint64_t channel = h * plane->dims + first, column = columns->first + channel;
       uint64_t width = plane->dims - first < KDN_PANEL ? plane->dims - first : KDN_PANEL;
-      float widths[KDN_PANEL];
-      for (uint64_t c = 0; c < width; c++) widths[c] = scales[channel + c] * step;
-      kdn_pack_panel(path, &lots, basis + first_column + channel, basis_columns, width, panel);
+      const int16_t *matrix = columns->matrix + column;
+      float widths[KDN_PANEL], made[KDN_PANEL];
+      for (uint64_t c = 0; c < width; c++) widths[c] = columns->scales[channel + c] * block->step;
+      if (!offsets) {
+        kdn_panel_offsets(
+          path, block, matrix, columns->count, width, widths, columns->means + channel, made);
+      }
+      kdn_pack_panel(path, &lots, matrix, columns->count, width, panel);
+      uint64_t last = column + width + KDN_PANEL - 1;
+      kdn_ahead ahead = {columns->matrix + last, columns->count, block->count};
+      if (last >= columns->count) ahead.count = 0;
       kdn_fill_rows(
-        path, &lots, q, stride, plane->tokens, panel, width, widths, offsets + channel,
-        rows + first, plane->dims);
+        path, &lots, q, stride, plane->tokens, panel, width, widths,
+        offsets ? offsets + channel : made, rows + first, plane->dims, &ahead);
     }
     kdn_finish_on(path, plane, h, rows, out);
   }
@@ -93,116 +124,15 @@ int32_t kdn_transform_reconstruct(
   return KDN_OK;
 }
 
-// Columns whose sums stay in registers.
-#define KDN_SUMS 64
-
-// Sums over n of m[n] * basis[n][c] of `width` columns; so many products fit in 32 bits.
-KDN_INLINE void kdn_mean_sums_body(
-  const int16_t *m, uint64_t count, const int16_t *basis, uint64_t columns, uint64_t width,
-  uint32_t fitting, int64_t *sums
+int32_t kdn_transform_reconstruct(
+  int32_t path, const kdn_plane *plane, const uint8_t *classes, uint64_t count,
+  const int16_t *basis, uint64_t basis_columns, uint64_t first_column, uint32_t shift,
+  const float *scales, const float *offsets, float step, const int16_t *q, uint64_t q_count,
+  void *scratch, uint64_t scratch_bytes, void *out, uint64_t out_bytes
 ) {
-  int64_t local[KDN_SUMS] = {0};
-  int32_t part[KDN_SUMS] = {0};
-  uint32_t left = fitting;
-  for (uint64_t n = 0; n < count; n++, basis += columns) {
-    if (!m[n]) continue;
-    for (uint64_t c = 0; c < width; c++) part[c] += (int32_t)m[n] * basis[c];
-    if (--left > 0) continue;
-    for (uint64_t c = 0; c < width; c++) local[c] += part[c];
-    memset(part, 0, sizeof part);
-    left = fitting;
-  }
-  for (uint64_t c = 0; c < width; c++) sums[c] = local[c] + part[c];
-}
-KDN_INLINE void kdn_mean_sums_group_body(
-  const int16_t *m, uint64_t count, const int16_t *basis, uint64_t columns, uint64_t width,
-  uint32_t fitting, int64_t *sums
-) {
-  // A constant width lets the loop over columns become whole vectors.
-  if (width == KDN_SUMS) kdn_mean_sums_body(m, count, basis, columns, KDN_SUMS, fitting, sums);
-  else kdn_mean_sums_body(m, count, basis, columns, width, fitting, sums);
-}
-KDN_PATHS(
-  void, kdn_mean_sums_group,
-  (const int16_t *m, uint64_t count, const int16_t *basis, uint64_t columns, uint64_t width,
-   uint32_t fitting, int64_t *sums),
-  (m, count, basis, columns, width, fitting, sums))
-
-// How many products of the means and 2^15 at most stay below 2^31 together.
-static uint32_t kdn_fitting(const int16_t *m, uint64_t count) {
-  uint32_t largest = 1;
-  for (uint64_t n = 0; n < count; n++) {
-    uint32_t size = (uint32_t)(m[n] < 0 ? -m[n] : m[n]);
-    largest = size > largest ? size : largest;
-  }
-  return 0xffff / largest;
-}
-
-int32_t kdn_transform_offsets(
-  const int16_t *m, uint64_t count, const int16_t *basis, uint64_t columns, const float *scales,
-  const float *means, float step, float *offsets
-) {
-  if (count > KDN_CHANNELS_MAX || columns > KDN_ELEMENTS_MAX) return KDN_BAD_ARGUMENT;
-  int32_t path = kdn_resolve(KDN_AUTO);
-  uint32_t fitting = kdn_fitting(m, count), before = kdn_ieee_begin();
-  for (uint64_t first = 0; first < columns; first += KDN_SUMS) {
-    int64_t sums[KDN_SUMS];
-    uint64_t width = columns - first < KDN_SUMS ? columns - first : KDN_SUMS;
-    kdn_mean_sums_group_on(
-      path, m, count, basis + first, columns, width, fitting, sums);
-    for (uint64_t c = 0; c < width; c++) {
-      float width_of_step = scales[first + c] * step;
-      double product = (double)sums[c] * ((double)width_of_step * 0.0625);
-      offsets[first + c] = means[first + c] + (float)product;
-    }
-  }
-  kdn_ieee_end(before);
-  return KDN_OK;
-}
-
-KDN_INLINE void kdn_add_sizes_body(const int16_t *restrict row, uint64_t columns,
-                                   uint32_t *restrict sums) {
-  for (uint64_t c = 0; c < columns; c++) {
-    sums[c] += (uint32_t)(row[c] < 0 ? -(int32_t)row[c] : row[c]);
-  }
-}
-KDN_PATHS(
-  void, kdn_add_sizes, (const int16_t *row, uint64_t columns, uint32_t *sums),
-  (row, columns, sums))
-
-KDN_INLINE uint16_t kdn_row_size_body(const int16_t *row, uint64_t columns) {
-  uint16_t largest = 0;
-  for (uint64_t c = 0; c < columns; c++) {
-    uint16_t size = (uint16_t)(row[c] < 0 ? -row[c] : row[c]);
-    largest = size > largest ? size : largest;
-  }
-  return largest;
-}
-KDN_PATHS(uint16_t, kdn_row_size, (const int16_t *row, uint64_t columns), (row, columns))
-
-uint64_t kdn_column_bound(
-  const uint8_t *classes, uint64_t count, const int16_t *basis, uint64_t columns, uint32_t shift,
-  uint32_t *sums
-) {
-  int32_t path = kdn_resolve(KDN_AUTO);
-  uint64_t coarse = 0;
-  memset(sums, 0, columns * sizeof *sums);
-  for (uint64_t n = 0; n < count && n < KDN_CHANNELS_MAX / 16; n++) {
-    if (classes[n]) kdn_add_sizes_on(path, basis + n * columns, columns, sums);
-    coarse += (classes[n] & KDN_COARSE) != 0;
-  }
-  uint32_t largest = 0;
-  for (uint64_t c = 0; c < columns; c++) largest = sums[c] > largest ? sums[c] : largest;
-  // Rounding makes a coarse value larger by half a step of it at most.
-  uint64_t rounding = coarse * ((1u << shift) >> 1);
-  return count > KDN_CHANNELS_MAX / 16 ? UINT64_MAX : largest + rounding;
-}
-
-void kdn_row_sizes(
-  const int16_t *basis, uint64_t count, uint64_t columns, uint16_t *sizes
-) {
-  int32_t path = kdn_resolve(KDN_AUTO);
-  for (uint64_t n = 0; n < count; n++, basis += columns) {
-    sizes[n] = kdn_row_size_on(path, basis, columns);
-  }
+  kdn_columns columns = {basis, basis_columns, first_column, scales, NULL};
+  kdn_transform block = {classes, NULL, count, shift, step};
+  if (!offsets) return KDN_BAD_ARGUMENT;
+  return kdn_reconstruct_plane(
+    path, plane, &columns, &block, offsets, q, q_count, scratch, scratch_bytes, out, out_bytes);
 }

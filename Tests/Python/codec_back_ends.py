@@ -10,7 +10,7 @@ import subprocess
 import torch
 from conftest import ROOT
 
-from kdn.codec import Decoder, kernels
+from kdn.codec import Decoder, kernel_library
 from kdn.codec.kernels import AUTO, AVX2, AVX512, SCALAR, Kernels
 
 PATHS = {"kernels": AUTO, "scalar": SCALAR, "avx2": AVX2, "avx512": AVX512}
@@ -30,15 +30,15 @@ def build_kernels(folder: pathlib.Path) -> ctypes.CDLL:
 def _build(folder: pathlib.Path) -> ctypes.CDLL:
     script = ROOT / "Scripts" / "lib" / "kernels"
     subprocess.run([script, folder], check=True, capture_output=True, timeout=300)
-    before = os.environ.get(kernels.VARIABLE)
-    os.environ[kernels.VARIABLE] = str(folder / kernels.FILE_NAME)
+    before = os.environ.get(kernel_library.VARIABLE)
+    os.environ[kernel_library.VARIABLE] = str(folder / kernel_library.FILE_NAME)
     try:
-        found = kernels.load()
+        found = kernel_library.load()
     finally:
         if before is None:
-            del os.environ[kernels.VARIABLE]
+            del os.environ[kernel_library.VARIABLE]
         else:
-            os.environ[kernels.VARIABLE] = before
+            os.environ[kernel_library.VARIABLE] = before
     assert not isinstance(found, str), found
     return found
 

@@ -19,7 +19,7 @@ from conftest import require_binary, start_daemon, stop_daemon
 from fake_server import AsyncFacade
 
 from kdn import AttentionGroup, Client, Get, GetResult, Key, Layout, Put, chain_root, chunk_hashes
-from kdn.codec.kernels import VARIABLE as KERNELS
+from kdn.codec.kernel_library import VARIABLE as KERNELS
 from kdn.codec.profiles import VARIABLE as PROFILES
 from kdn.rope import RoPE
 

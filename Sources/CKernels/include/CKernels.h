@@ -27,6 +27,7 @@ enum {
   KDN_BAD_TABLE = -6,     // frequencies do not sum to KDN_SLOTS, or a needed one is zero
   KDN_OUT_OF_RANGE = -7,  // a value is not finite or takes more than 16 bits
   KDN_NO_ROOM = -8,       // the output or scratch given is too short
+  KDN_SUMS_TOO_LARGE = -9,  // sums of products may take more than 32 bits
 };
 
 // Which instructions to use; tests force each. AUTO takes the best that the processor has.
@@ -251,9 +252,31 @@ KDN_API int32_t kdn_transform_offsets(
 KDN_API uint64_t kdn_column_bound(
   const uint8_t *classes, uint64_t count, const int16_t *basis, uint64_t columns, uint32_t shift,
   uint32_t *sums);  // scratch: columns x u32
+// sums[n]: the largest over columns of the sum of |basis[i][c]| over i <= n: what bounds the columns
+// of the first n + 1 rows, whichever of them are coded. scratch: columns x u32.
+KDN_API void kdn_column_sums(
+  const int16_t *basis, uint64_t rank, uint64_t columns, uint32_t *sums, uint32_t *scratch);
 // The largest |b| of each row.
 KDN_API void kdn_row_sizes(
   const int16_t *basis, uint64_t count, uint64_t columns, uint16_t *sizes);
+
+// A basis of a profile.
+typedef struct {
+  const int16_t *matrix;        // [rank][columns]
+  uint64_t columns;
+  const float *scales;          // [columns]
+  const float *means;
+  const uint32_t *column_sums;  // [rank], of kdn_column_sums
+} kdn_basis;
+
+// What a transform block says, but for its stream.
+typedef struct {
+  const uint8_t *classes;  // [count], with the marks of coarse ones
+  const int16_t *means;    // [count]
+  uint64_t count;          // at most the basis' rank
+  uint32_t shift;
+  float step;
+} kdn_transform;
 
 // y[t][n] = sum over c of (x[t][c] - means[c]) * inverse_scales[c] * basis[n][c] * 2^-15 for
 // n < count: the forward transform, f32, for encoding (not bit-equal between paths).
@@ -262,6 +285,28 @@ KDN_API int32_t kdn_project(
   const float *inverse_scales, const int16_t *basis, uint64_t count, float *y, void *scratch,
   uint64_t scratch_bytes);
 KDN_API uint64_t kdn_project_scratch_bytes(uint64_t tokens, uint64_t columns);
+
+// MARK: several blocks
+
+// A uniform or transform block: all that decoding it takes.
+typedef struct {
+  kdn_stream stream;        // without q; classes without marks, as many as the block has
+  const kdn_basis *basis;   // NULL: a uniform block, of one plane
+  const float *weights;     // of a uniform block; NULL: 1
+  kdn_transform block;
+  const kdn_plane *planes;  // in the order of the basis' columns; all have as many tokens
+  uint64_t plane_count;
+  void *const *outs;        // plane i goes to outs[i], of out_bytes[i]
+  const uint64_t *out_bytes;
+} kdn_block;
+
+// Decodes one block after another, as kdn_uniform_decode and what is above do, up to the first that
+// cannot be: its result, and its number in *failed. KDN_SUMS_TOO_LARGE: see kdn_column_bound.
+KDN_API int32_t kdn_decode_blocks(
+  int32_t path, const kdn_block *blocks, uint64_t block_count, void *scratch,
+  uint64_t scratch_bytes, uint64_t *failed);
+// 0 if a block is malformed.
+KDN_API uint64_t kdn_blocks_scratch_bytes(const kdn_block *blocks, uint64_t block_count);
 
 // MARK: exact blocks
 // An element is cut in an 8-bit field E and whole raw bytes, the rest planes:

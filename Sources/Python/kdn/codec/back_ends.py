@@ -18,7 +18,8 @@ def host_back_end(name: str = "auto") -> HostBackEnd:
 
     Raises BackEndMissing for kernels that cannot be loaded.
     """
-    from kdn.codec.kernels import Kernels, load
+    from kdn.codec.kernel_library import load
+    from kdn.codec.kernels import Kernels
     from kdn.codec.reference import Reference
 
     if name not in ("auto", "kernels", "numpy"):

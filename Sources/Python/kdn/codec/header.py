@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import struct
 from typing import Any
@@ -126,13 +127,19 @@ def _read_layout(view: memoryview, fields: tuple[Any, ...], length: int) -> Layo
     if FIXED.size + padded(length) > len(view):
         raise EncodingError("layoutBytes", length, "inside the header")
     try:
-        layout = Layout.decode(bytes(view[FIXED.size : FIXED.size + length]))
+        layout = _known_layout(bytes(view[FIXED.size : FIXED.size + length]))
     except FieldError as error:
         raise EncodingError(f"layout.{error.field}", error.value, error.limit) from error
     if layout.id != bytes(view[40:56]):
         raise EncodingError("layoutID", bytes(view[40:56]).hex(), layout.id.hex())
     _require_zero(view, FIXED.size + length, FIXED.size + padded(length))
     return layout
+
+
+@functools.lru_cache(maxsize=64)
+def _known_layout(encoded: bytes) -> Layout:
+    """The layout of its bytes: an engine reads many objects of few."""
+    return Layout.decode(encoded)
 
 
 def _read_part(view: memoryview, layout: Layout | None) -> Part | None:

@@ -1,13 +1,12 @@
-"""The kernels in C, through ctypes: found, declared, and called block by block."""
+"""The back end that decodes with the kernels in C, several blocks in one call."""
 
 from __future__ import annotations
 
 import ctypes
-import os
-import pathlib
 import threading
+import weakref
 from collections.abc import Sequence
-from ctypes import POINTER, byref, c_float, c_int32, c_uint8, c_uint32, c_uint64, c_void_p
+from ctypes import byref, c_uint8, c_uint64, c_void_p, pointer
 from typing import Any
 
 import numpy as np
@@ -19,13 +18,18 @@ from kdn.codec.container import EXACT, TRANSFORM, UNIFORM
 from kdn.codec.errors import EncodingError
 from kdn.codec.exact import read_exact
 from kdn.codec.jobs import Bytes, Job
+from kdn.codec.kernel_library import (
+    BasisFacts,
+    BlockFacts,
+    PlaneFacts,
+    StreamFacts,
+    TransformFacts,
+)
 from kdn.codec.lossy import LossyBlock
-from kdn.codec.reference import read, require_sums
+from kdn.codec.profile import Basis
+from kdn.codec.reference import read
 from kdn.layouts import DTYPE_BYTES, DTYPES
 
-VARIABLE = "KDN_KERNELS"
-FILE_NAME = "libkdnkernels.so.1"
-PACKAGED = pathlib.Path("/usr/lib/kdn") / FILE_NAME
 SLOTS = 2048
 AUTO, SCALAR, AVX2, AVX512 = range(4)
 
@@ -38,106 +42,8 @@ _FAULTS = {
     -6: ("table.sum", "wrong", SLOTS),
     -7: ("block.coefficient", "too large", "127 where its row is coarse"),
     -8: ("block", "too large", "what there is room for"),
+    -9: ("block.coefficient", "too large", "small enough for sums below 2^31"),
 }
-
-
-class PlaneFacts(ctypes.Structure):
-    """kdn_plane."""
-
-    _fields_ = [
-        ("type", c_int32),
-        ("heads", c_uint32),
-        ("dims", c_uint32),
-        ("interleaved", c_uint32),
-        ("rotary_first", c_uint32),
-        ("rotary_dims", c_uint32),
-        ("tokens", c_uint64),
-        ("head_tokens", c_uint64),
-        ("cosines", c_void_p),
-        ("sines", c_void_p),
-    ]
-
-
-_STREAM = [c_void_p, c_uint64, c_void_p, c_uint64]
-_ROOM = [c_void_p, c_uint64, c_void_p, c_uint64]
-_FUNCTIONS: dict[str, tuple[Any, list[Any]]] = {
-    "kdn_path_available": (c_int32, [c_int32]),
-    "kdn_padding_tables": (None, [c_void_p, c_void_p]),
-    "kdn_static_tables": (c_int32, [c_void_p, c_void_p, c_void_p]),
-    "kdn_decode_table": (c_int32, [c_void_p, c_void_p]),
-    "kdn_stride": (c_uint64, [c_void_p, c_uint64]),
-    "kdn_plane_span": (c_uint64, [POINTER(PlaneFacts)]),
-    "kdn_scratch_bytes": (c_uint64, [POINTER(PlaneFacts)]),
-    "kdn_transform_scratch_bytes": (c_uint64, [POINTER(PlaneFacts), c_uint64]),
-    "kdn_order_scratch_bytes": (c_uint64, [c_uint64]),
-    "kdn_transform_order": (
-        c_int32,
-        [
-            c_int32, c_void_p, c_uint64, c_uint64, c_void_p, c_uint64, POINTER(c_uint32),
-            c_void_p, c_uint64,
-        ],
-    ),
-    "kdn_rans_decode": (
-        c_int32,
-        [c_int32, c_void_p, c_uint32, c_void_p, c_uint64, c_uint64, *_STREAM, c_void_p, c_uint64],
-    ),
-    "kdn_uniform_decode": (
-        c_int32,
-        [
-            c_int32, c_void_p, c_uint32, POINTER(PlaneFacts), c_void_p, c_void_p, c_void_p,
-            c_float, *_STREAM, *_ROOM,
-        ],
-    ),
-    "kdn_transform_offsets": (
-        c_int32,
-        [c_void_p, c_uint64, c_void_p, c_uint64, c_void_p, c_void_p, c_float, c_void_p],
-    ),
-    "kdn_column_bound": (
-        c_uint64,
-        [c_void_p, c_uint64, c_void_p, c_uint64, c_uint32, c_void_p],
-    ),
-    "kdn_transform_reconstruct": (
-        c_int32,
-        [
-            c_int32, POINTER(PlaneFacts), c_void_p, c_uint64, c_void_p, c_uint64, c_uint64,
-            c_uint32, c_void_p, c_void_p, c_float, c_void_p, c_uint64, *_ROOM,
-        ],
-    ),
-    "kdn_exact_decode": (
-        c_int32,
-        [
-            c_int32, c_void_p, c_uint32, POINTER(PlaneFacts), c_void_p, c_void_p,
-            POINTER(c_void_p * 3), POINTER(c_uint8 * 3), *_STREAM, *_ROOM,
-        ],
-    ),
-}  # fmt: skip
-_loaded: dict[str | None, ctypes.CDLL | str] = {}
-
-
-def load() -> ctypes.CDLL | str:
-    """The library, or why there is none; looked for once per value of the environment variable.
-
-    It is the file that KDN_KERNELS names, else the one beside this package, else that of the
-    Debian package, else the system's.
-    """
-    named = os.environ.get(VARIABLE)
-    if named not in _loaded:
-        _loaded[named] = _open(named)
-    return _loaded[named]
-
-
-def _open(named: str | None) -> ctypes.CDLL | str:
-    package = pathlib.Path(__file__).parent.parent
-    places = (package / FILE_NAME, PACKAGED)
-    path = named or next((str(place) for place in places if place.exists()), FILE_NAME)
-    try:
-        library = ctypes.CDLL(path)
-        for name, (result, arguments) in _FUNCTIONS.items():
-            function = getattr(library, name)
-            function.restype, function.argtypes = result, arguments
-    except (OSError, AttributeError) as error:
-        return f"the kernels cannot be loaded: {error}"
-    return library
 
 
 class Kernels:
@@ -151,9 +57,12 @@ class Kernels:
         self._static = np.empty((CLASSES + 1) * SLOTS, np.uint32)
         self._raise(library.kdn_static_tables(_address(self._static), None, None))
         self._local = threading.local()
+        self._bases: weakref.WeakKeyDictionary[Basis, BasisFacts] = weakref.WeakKeyDictionary()
 
     def decode(self, jobs: Sequence[Job], rooms: Sequence[Sequence[Bytes]]) -> None:
         """As HostBackEnd says."""
+        # The library is told addresses only: what it is told of lives until it is done.
+        blocks: list[tuple[BlockFacts, LossyBlock]] = []
         for job, room in zip(jobs, rooms):
             if job.entry.kind == EXACT:
                 self._exact(job, room[0])
@@ -162,72 +71,62 @@ class Kernels:
             else:
                 block = read(job)
                 _keep_raw(job, block, room)
-                if job.entry.kind == UNIFORM:
-                    self._uniform(job, block, room[0])
-                else:
-                    self._transform(job, block, room)
+                blocks.append((self._block_facts(job, block, room), block))
+        if blocks:
+            self._decode_lossy([facts for facts, _ in blocks])
 
-    def _uniform(self, job: Job, block: LossyBlock, room: Bytes) -> None:
-        plane = _plane_facts(job, 0)
-        weights = job.weights if block.weighted else None
+    def _decode_lossy(self, blocks: Sequence[BlockFacts]) -> None:
+        """All of them in one call, during which other threads go on."""
+        facts = (BlockFacts * len(blocks))(*blocks)
+        scratch = self._room_for(self.library.kdn_blocks_scratch_bytes(facts, len(blocks)))
+        failed = c_uint64()
         self._raise(
-            self.library.kdn_uniform_decode(
-                self.path,
-                _address(self._static),
-                CLASSES + 1,
-                byref(plane),
-                _address(block.stream.classes),
-                _address(block.means),
-                None if weights is None else _address(weights),
-                block.step,
-                *_stream(block.stream),
-                *self._room_for(self.library.kdn_scratch_bytes(byref(plane))),
-                *_from_token(job, 0, room),
+            self.library.kdn_decode_blocks(
+                self.path, facts, len(blocks), *scratch, byref(failed)
             )
         )
 
-    def _transform(self, job: Job, block: LossyBlock, rooms: Sequence[Bytes]) -> None:
-        basis = job.basis
-        if basis is None:
-            raise EncodingError("block.kind", job.entry.kind, "one that needs no basis")
-        marked, count = block.marked, len(block.means)
-        stride = self.library.kdn_stride(_address(marked), count)
-        numbers = np.empty(stride * block.stream.tokens, np.int16)
-        self._decode_numbers(block.stream, numbers)
-        largest = c_uint32()
-        scratch = self.library.kdn_order_scratch_bytes(count)
-        self._raise(
-            self.library.kdn_transform_order(
-                self.path, _address(marked), count, block.stream.tokens, _address(numbers),
-                numbers.size, byref(largest), *self._room_for(scratch),
-            )
+    def _block_facts(self, job: Job, block: LossyBlock, rooms: Sequence[Bytes]) -> BlockFacts:
+        stream, count = block.stream, len(block.means)
+        weights = basis = None
+        if job.entry.kind == TRANSFORM:
+            if job.basis is None:
+                raise EncodingError("block.kind", job.entry.kind, "one that needs no basis")
+            basis = pointer(self._basis_facts(job.basis))
+        elif block.weighted and job.weights is not None:
+            weights = _address(job.weights)
+        places = [_from_token(job, number, room) for number, room in enumerate(rooms)]
+        return BlockFacts(
+            StreamFacts(
+                _address(self._static), CLASSES + 1, _address(stream.classes), count,
+                *_stream(stream),
+            ),
+            basis,
+            weights,
+            TransformFacts(
+                _address(block.marked), _address(block.means), count, block.shift, block.step
+            ),
+            _planes_facts(job),
+            len(places),
+            (c_void_p * len(places))(*(address for address, _ in places)),
+            (c_uint64 * len(places))(*(size for _, size in places)),
         )  # fmt: skip
-        offsets = np.empty(basis.matrix.shape[1], np.float32)
-        matrix = (_address(basis.matrix), basis.matrix.shape[1])
-        # The offsets' memory has the sums first, which are as long.
-        bound = self.library.kdn_column_bound(
-            _address(marked), count, *matrix, block.shift, _address(offsets)
-        )
-        require_sums(largest.value, bound)
-        self._raise(
-            self.library.kdn_transform_offsets(
-                _address(block.means), count, *matrix, _address(basis.scales),
-                _address(basis.means), block.step, _address(offsets),
+
+    def _basis_facts(self, basis: Basis) -> BasisFacts:
+        """What the library is told of a basis, found out once."""
+        known = self._bases.get(basis)
+        if known is None:
+            rank, columns = basis.matrix.shape
+            sums, scratch = np.empty(rank, np.uint32), np.empty(columns, np.uint32)
+            matrix = _address(basis.matrix)
+            self.library.kdn_column_sums(matrix, rank, columns, _address(sums), _address(scratch))
+            known = BasisFacts(
+                matrix, columns, _address(basis.scales), _address(basis.means), _address(sums)
             )
-        )  # fmt: skip
-        column = 0
-        for number, room in enumerate(rooms):
-            plane = _plane_facts(job, number)
-            scratch = self.library.kdn_transform_scratch_bytes(byref(plane), count)
-            self._raise(
-                self.library.kdn_transform_reconstruct(
-                    self.path, byref(plane), _address(marked), count, *matrix, column,
-                    block.shift, _address(basis.scales[column:]), _address(offsets[column:]),
-                    block.step, _address(numbers), numbers.size, *self._room_for(scratch),
-                    *_from_token(job, number, room),
-                )
-            )  # fmt: skip
-            column += job.shapes[number].channels
+            # The address is all that the structure has of it.
+            known.sums = sums
+            self._bases[basis] = known
+        return known
 
     def _exact(self, job: Job, room: Bytes) -> None:
         shape, tokens = job.shapes[0], job.header.token_count
@@ -253,15 +152,6 @@ class Kernels:
                 byref(constants), *_stream(block.stream),
                 *self._room_for(self.library.kdn_scratch_bytes(byref(plane))),
                 _address(room), room.size,
-            )
-        )  # fmt: skip
-
-    def _decode_numbers(self, stream: Stream, numbers: npt.NDArray[np.int16]) -> None:
-        self._raise(
-            self.library.kdn_rans_decode(
-                self.path, _address(self._static), CLASSES + 1, _address(stream.classes),
-                len(stream.classes), stream.tokens, *_stream(stream), _address(numbers),
-                numbers.size,
             )
         )  # fmt: skip
 
@@ -301,6 +191,17 @@ def _plane_facts(job: Job, number: int) -> PlaneFacts:
         facts.cosines = _address(turn.cosines[raw:])
         facts.sines = _address(turn.sines[raw:])
     return facts
+
+
+def _planes_facts(job: Job) -> ctypes.Array[PlaneFacts]:
+    """Those of all planes of a block, which mostly differ in where they go only."""
+    found = (PlaneFacts * len(job.shapes))()
+    before = None
+    for number, (shape, turn) in enumerate(zip(job.shapes, job.turns)):
+        alike = (shape.heads, shape.head_dim, turn)
+        found[number] = found[number - 1] if alike == before else _plane_facts(job, number)
+        before = alike
+    return found
 
 
 def _from_token(job: Job, number: int, room: Bytes) -> tuple[int, int]:

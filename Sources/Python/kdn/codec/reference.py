@@ -114,12 +114,7 @@ def check_sums(block: LossyBlock, basis: Basis, largest: int) -> None:
     if largest * (int(basis.column_sums[len(block.means) - 1]) + rounding) < 1 << 31:
         return
     used = np.abs(basis.matrix[block.stream.coded].astype(np.int64)).sum(axis=0)
-    require_sums(largest, int(used.max()) + rounding)
-
-
-def require_sums(largest: int, bound: int) -> None:
-    """Raises EncodingError where the largest coefficient times the bound of sums needs 32 bits."""
-    if largest * bound >= 1 << 31:
+    if largest * (int(used.max()) + rounding) >= 1 << 31:
         raise EncodingError("block.coefficient", largest, "small enough for sums below 2^31")
 
 
