@@ -252,7 +252,7 @@ KDN_API int32_t kdn_transform_offsets(
 KDN_API uint64_t kdn_column_bound(
   const uint8_t *classes, uint64_t count, const int16_t *basis, uint64_t columns, uint32_t shift,
   uint32_t *sums);  // scratch: columns x u32
-// sums[n]: the largest over columns of the sum of |basis[i][c]| over i <= n: what bounds the columns
+// sums[n]: the largest over columns of the sum of |basis[i][c]| over i <= n: a bound of the columns
 // of the first n + 1 rows, whichever of them are coded. scratch: columns x u32.
 KDN_API void kdn_column_sums(
   const int16_t *basis, uint64_t rank, uint64_t columns, uint32_t *sums, uint32_t *scratch);

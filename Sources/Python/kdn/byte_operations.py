@@ -41,6 +41,9 @@ class GetOperation(Operation[list[GetResult]]):
         strict: bool,
         delivery: Delivery | None = None,
     ) -> None:
+        for item in items:
+            if item.taker is not None and (item.buffer, item.ranges, item.part) != (None,) * 3:
+                raise FieldError("taker", "given", "None with a buffer, ranges or a part")
         self.entries = [
             GetEntry(
                 item,

@@ -18,12 +18,14 @@ if TYPE_CHECKING:
     from kdn.codec.container import Header
     from kdn.codec.decoder import Decoder
     from kdn.codec.stream import DecodeStream
-    from kdn.keys import Key
     from kdn.rates import Rates
+    from kdn.results import Get
 
 logger = logging.getLogger("kdn")
 # Encoded bytes that have come and wait to be decoded; beyond them a connection waits too.
 BACKLOG_BYTES_MAX = 64 << 20
+# What a thread keeps for objects whose takers have no memory for them.
+SPARE_BYTES_MAX = 64 << 20
 # What is decoded before it is asked again whether anybody still waits for it.
 STEP_BYTES = 64 << 10
 
@@ -64,22 +66,24 @@ class Backlog:
 class Decoding:
     """One encoded object on its way: received into `view`, decoded into `room`.
 
-    Who receives calls `arrived` and `abandon`, who asked for it `outcome`.
+    If the item has a taker, it goes to memory of the thread that decodes it, and then to the
+    taker. Who receives calls `arrived` and `abandon`, who asked for it `outcome`.
     """
 
     def __init__(
-        self, decoders: Decoders, key: Key, descriptor: Descriptor, room: memoryview
+        self, decoders: Decoders, item: Get, descriptor: Descriptor, room: memoryview
     ) -> None:
         self.view = memoryview(bytearray(descriptor.sent_bytes))
         self.checksum = 0
         self.error: KDNError | None = None
         self.header: Header | None = None
         self._decoders = decoders
-        self._key = key
+        self._key = item.key
+        self._taker = item.taker
         self._descriptor = descriptor
         self._room = room
         self._changed = threading.Condition()
-        # Held while the room is written to.
+        # Held while the room is written to, or the taker at work.
         self._writing = threading.Lock()
         self._length = descriptor.sent_bytes
         self._arrived = 0
@@ -166,7 +170,10 @@ class Decoding:
             return MissCause.CORRUPT
 
     def _decode_all(self) -> MissCause:
-        stream = self._decoders.decoder.stream(room=self._room)
+        room = self._room
+        if self._taker is not None:
+            room = self._decoders.spare_room(self._descriptor.object_bytes)
+        stream = self._decoders.decoder.stream(room=room)
         stream.attach(self.view)
         done = 0
         while done < self._length:
@@ -181,12 +188,19 @@ class Decoding:
         stream.finish()
         if self.header is not None:
             self.checksum = self.header.decoded_checksum
-        return MissCause.NONE
+        return MissCause.NONE if self._hand_over(room) else MissCause.OVER_DEADLINE
+
+    def _hand_over(self, room: memoryview) -> bool:
+        """Gives the taker, if there is one, what was decoded; False once nobody wants it."""
+        with self._writing:
+            if self._taker is not None and not self._abandoned:
+                self._taker(room)
+            return not self._abandoned
 
     def _decode(self, stream: DecodeStream, before: int, done: int) -> bool:
         """Decodes what there is of these bytes; False once nobody wants it."""
         rates, codec = self._decoders.rates, self._descriptor.codec
-        share = len(self._room) * (done - before) // self._length
+        share = self._descriptor.object_bytes * (done - before) // self._length
         with self._writing:
             if self._abandoned:
                 return False
@@ -260,15 +274,17 @@ class Decoders:
         self._threads = threads
         self._is_waiting = is_waiting
         self._lock = threading.Lock()
+        self._local = threading.local()
         self._decoder: Decoder | None = None
         self._executor: ThreadPoolExecutor | None = None
 
     def start(
-        self, key: Key, descriptor: Descriptor, room: memoryview, deadline: float
+        self, item: Get, descriptor: Descriptor, room: memoryview, deadline: float
     ) -> Decoding:
         """Begins to decode an object whose bytes are to come into the `view` of what is returned.
 
-        It goes to `room`, which is as long as the object; `deadline` bounds the wait for others.
+        It goes to `room`, which is as long as the object, unless the item has a taker; `deadline`
+        bounds the wait for others.
         """
         if self._is_waiting:
             self.backlog.wait(deadline)
@@ -277,9 +293,20 @@ class Decoders:
                 self._decoder = self._make_decoder()
             if self._executor is None:
                 self._executor = ThreadPoolExecutor(self._threads, "kdn-decode")
-            decoding = Decoding(self, key, descriptor, room)
+            decoding = Decoding(self, item, descriptor, room)
             decoding.start(self._executor)
         return decoding
+
+    def spare_room(self, size: int) -> memoryview:
+        """Memory of this thread for one object, until the next; kept unless it is very large."""
+        import numpy as np
+
+        room: memoryview | None = getattr(self._local, "room", None)
+        if room is None or len(room) < size:
+            room = memoryview(np.empty(size, np.uint8))
+            if size <= SPARE_BYTES_MAX:
+                self._local.room = room
+        return room[:size]
 
     @property
     def decoder(self) -> Decoder:

@@ -200,6 +200,9 @@ class GetJob(Job):
         if not self._delivery.terms.takes(descriptor.codec):
             entry.result.cause = MissCause.INEXACT
             return None
+        if descriptor.codec and entry.item.taker is not None:
+            # Who decodes it has memory for it.
+            return memoryview(b"")
         size = descriptor.object_bytes if descriptor.codec else descriptor.sent_bytes
         view = destination(entry, size)
         return None if view is None else view[:size]
@@ -217,7 +220,7 @@ class GetJob(Job):
         decoders, entry = self._delivery.decoders, segment.entry
         assert decoders is not None, "no codec is accepted without decoders"
         segment.room = None
-        decoding = decoders.start(entry.item.key, segment.descriptor, room, self.deadline)
+        decoding = decoders.start(entry.item, segment.descriptor, room, self.deadline)
         entry.decoding = segment.decoding = decoding
         segment.view = decoding.view
 

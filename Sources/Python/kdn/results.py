@@ -12,6 +12,8 @@ import xxhash
 from kdn.errors import CorruptPayload, FieldError, KDNError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from kdn.buffers import Buffer
     from kdn.keys import Key, Part
 
@@ -43,12 +45,17 @@ class Get:
     """One object to fetch into `buffer` (writable, contiguous); None has the client allocate.
 
     `ranges` selects (offset, length) byte ranges, `part` layers and heads; both None: all of it.
+    A `taker`, for all of it and without a buffer, is handed what comes encoded once it is decoded
+    and checked: in the thread that decoded it, bytes that are there for as long as the call. It is
+    not called again for an object that is a hit. What it raises makes the object a miss. What
+    comes raw is not for it, but in the result's `data`.
     """
 
     key: Key
     buffer: object | None = None
     ranges: list[tuple[int, int]] | None = None
     part: Part | None = None
+    taker: Callable[[memoryview], None] | None = None
 
 
 @dataclass(slots=True)

@@ -251,7 +251,7 @@ class PlacedGetJob(GetJob):
         """
         decoders, entry = self._delivery.decoders, placed.entry
         assert decoders is not None, "no codec is accepted without decoders"
-        entry.decoding = decoders.start(entry.item.key, placed.descriptor, room, self.deadline)
+        entry.decoding = decoders.start(entry.item, placed.descriptor, room, self.deadline)
         self._copy(placed, mapping, entry.decoding.view, entry.decoding)
         entry.result.wire_bytes = placed.descriptor.sent_bytes
 

@@ -7,11 +7,14 @@ from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import TYPE_CHECKING, Any, Union
 
-import torch
+import numpy as np
+import numpy.typing as npt
 
-from kdn.engines._copy import copy
+from kdn.engines._memory import empty_bytes
+from kdn.engines._placing import Placing, PlaneTensors
 from kdn.engines._planes import longest_prefix
 from kdn.errors import CorruptPayload, DeadlineExceeded, KDNError
 from kdn.results import Get, GetResult, MissCause, ObjectVerifier
@@ -23,13 +26,17 @@ if TYPE_CHECKING:
     from kdn.engines._planes import Description, Plane
 
 STEP_BYTES = 4 << 20
-# What comes encoded takes a few times less on its way.
-ENCODED_STEP_BYTES = 16 << 20
+# What comes encoded is not kept until all of a step is there.
+ENCODED_STEP_BYTES = 64 << 20
 STEPS_IN_FLIGHT = 2
 # With a deadline the server chooses among all chunks of a request: as many as memory should hold.
 CHOICE_BYTES = 256 << 20
 # What is left of a deadline that has passed: whatever is there first, then.
 LEAST_SECONDS = 0.001
+
+Bytes = npt.NDArray[np.uint8]
+# What came of each chunk that was asked for, and its bytes unless they were put to their place.
+Fetched = dict[int, tuple[GetResult, Union[Bytes, None]]]
 
 
 @dataclass(frozen=True)
@@ -61,15 +68,6 @@ class Hurry:
             "bandwidth": self.bandwidth,
             "prefill_rate": self.prefill_rate,
         }
-
-
-@dataclass
-class PlaneTensors:
-    """K and V of a plane's layers for the tokens from `first_token` on, `[1, heads, n, dim]`."""
-
-    first_token: int
-    keys: dict[int, torch.Tensor]
-    values: dict[int, torch.Tensor]
 
 
 class Prefix:
@@ -165,27 +163,31 @@ class Prefix:
         """Fetches what the plane needs for a prefix of `tokens`; marks chunks that fail."""
         chunks = plane.chunks_needed(tokens, self.chunk_tokens)
         first = plane.first_token_needed(tokens)
-        tensors = _empty(plane, first, tokens)
+        placing = Placing(plane, first, tokens, self.chunk_tokens)
         verifiers = {chunk: ObjectVerifier() for chunk in chunks}
         there = self._there[plane]
-        for step, staging, results in self._receive(plane, chunks):
-            for chunk, row in zip(step.chunks, staging, strict=False):
-                result = results.get(chunk)
-                if not there[chunk] or result is None:
-                    continue
-                if not self._verified(verifiers[chunk], row[: step.length], result):
+        placed = set()
+        for step, fetched in self._receive(plane, chunks, placing):
+            for chunk, (result, piece) in fetched.items():
+                if piece is None:
+                    # Who decoded it has checked it, and put it to its place.
+                    self.bytes += result.wire_bytes
+                    placed.add(chunk)
+                elif there[chunk] and self._verified(verifiers[chunk], piece, result):
+                    placing.put(chunk, step.layers, piece)
+                else:
                     there[chunk] = False
             if plane.window and not all(there[chunk] for chunk in chunks):
-                return tensors
-            self._place(plane, step, staging, tensors)
+                return placing.tensors
         for chunk, verifier in verifiers.items():
             if verifier.complete and not verifier.matches():
                 self.cause = MissCause.CORRUPT
-            there[chunk] = there[chunk] and verifier.complete and verifier.matches()
-        return tensors
+            whole = chunk in placed or verifier.complete and verifier.matches()
+            there[chunk] = there[chunk] and whole
+        return placing.tensors
 
-    def _verified(self, verifier: ObjectVerifier, piece: torch.Tensor, result: GetResult) -> bool:
-        if not result.hit or result.nbytes != piece.numel():
+    def _verified(self, verifier: ObjectVerifier, piece: Bytes, result: GetResult) -> bool:
+        if not result.hit or result.nbytes != len(piece):
             self._note(result.cause if not result.hit else MissCause.CORRUPT)
             return False
         try:
@@ -197,25 +199,24 @@ class Prefix:
         return True
 
     def _receive(
-        self, plane: Plane, chunks: range
-    ) -> Iterator[tuple[Step, torch.Tensor, dict[int, GetResult]]]:
-        """Yields each step's bytes `[chunk, byte]` while the next steps are under way."""
+        self, plane: Plane, chunks: range, placing: Placing
+    ) -> Iterator[tuple[Step, Fetched]]:
+        """Yields what came of each step while the next steps are under way."""
         steps = deque(self._steps(plane, chunks))
         # Requests of a hurry follow each other: each is promised all of the connection.
         in_flight = 1 if self._hurry is not None else STEPS_IN_FLIGHT
-        rows = max((len(step.chunks) for step in steps), default=0)
-        width = max((step.length for step in steps), default=0)
-        buffers = min(len(steps), in_flight + 1)
-        free = [torch.empty((rows, width), dtype=torch.uint8) for _ in range(buffers)]
-        pending: deque[tuple[Step, torch.Tensor, Future[dict[int, GetResult]]]] = deque()
+        buffers = 0 if self._encoded else min(len(steps), in_flight + 1)
+        size = max((step.length * len(step.chunks) for step in steps), default=0)
+        free: deque[Bytes | None] = deque(empty_bytes(size).numpy() for _ in range(buffers))
+        pending: deque[tuple[Step, Bytes | None, Future[Fetched]]] = deque()
         with ThreadPoolExecutor(in_flight) as pool:
             while steps or pending:
                 while steps and len(pending) < in_flight:
-                    step, staging = steps.popleft(), free.pop()
-                    future = pool.submit(self._request, plane, step, staging)
+                    step, staging = steps.popleft(), free.popleft() if free else None
+                    future = pool.submit(self._request, plane, step, staging, placing)
                     pending.append((step, staging, future))
                 step, staging, future = pending.popleft()
-                yield step, staging, future.result()
+                yield step, future.result()
                 free.append(staging)
 
     def _steps(self, plane: Plane, chunks: range) -> Iterator[Step]:
@@ -225,62 +226,52 @@ class Prefix:
             return _whole_steps(plane, chunks, self.chunk_tokens, ENCODED_STEP_BYTES)
         return _steps(plane, chunks, self.chunk_tokens)
 
-    def _request(self, plane: Plane, step: Step, staging: torch.Tensor) -> dict[int, GetResult]:
-        """Receives one step into `staging`; chunks that failed before are not asked for."""
+    def _request(
+        self, plane: Plane, step: Step, staging: Bytes | None, placing: Placing
+    ) -> Fetched:
+        """Receives one step into `staging`, or has it put where it goes as soon as it is decoded.
+
+        Chunks that failed before are not asked for.
+        """
+        there = self._there[plane]
         wanted = [
-            (row, chunk)
-            for row, chunk in enumerate(step.chunks)
-            if all(self._there[plane][step.chunks.start : chunk + 1])
+            chunk for chunk in step.chunks if all(there[step.chunks.start : chunk + 1])
         ]
         if not wanted:
             return {}
-        gets = [
-            Get(
-                key=plane.key(self.hashes[chunk]),
-                buffer=staging[row, : step.length],
-                ranges=None if step.whole else [(step.offset, step.length)],
-            )
-            for row, chunk in wanted
-        ]
+        ranges = None if step.whole else [(step.offset, step.length)]
+        pieces: dict[int, Bytes] = {}
+        gets = []
+        for row, chunk in enumerate(wanted):
+            get = Get(plane.key(self.hashes[chunk]), ranges=ranges)
+            if staging is None:
+                get.taker = partial(self._take, placing, chunk, step)
+            else:
+                pieces[chunk] = staging[row * step.length : (row + 1) * step.length]
+                get.buffer = pieces[chunk]
+            gets.append(get)
         options = {} if self._hurry is None else self._hurry.options()
         results = self.client.get_into(gets, timeout=self._remaining(), **options)
-        return {chunk: result for (_, chunk), result in zip(wanted, results, strict=True)}
+        fetched: Fetched = {}
+        for chunk, result in zip(wanted, results, strict=True):
+            piece = pieces.get(chunk)
+            if staging is None and not (result.hit and result.codec):
+                piece = np.frombuffer(result.data or b"", np.uint8)
+            fetched[chunk] = result, piece
+        return fetched
 
-    def _place(
-        self, plane: Plane, step: Step, staging: torch.Tensor, tensors: PlaneTensors
-    ) -> None:
-        """Copies the tokens of a step's chunks to their places in the layers' tensors."""
-        size = self.chunk_tokens
-        first = tensors.first_token
-        for facts, view in plane.views(staging, step.layers, size):
-            keys, values = tensors.keys[facts.number], tensors.values[facts.number]
-            end = first + keys.shape[2]
-            for row, chunk in enumerate(step.chunks):
-                start, stop = max(first, chunk * size), min(end, (chunk + 1) * size)
-                source = slice(start - chunk * size, stop - chunk * size)
-                target = slice(start - first, stop - first)
-                copy(keys[0, :, target], view[row, 0, :, source])
-                copy(values[0, :, target], view[row, 1, :, source])
+    @staticmethod
+    def _take(placing: Placing, chunk: int, step: Step, data: memoryview) -> None:
+        """Puts a chunk that was decoded and checked to its place; in the thread that decoded it."""
+        if len(data) != step.length:
+            raise CorruptPayload(f"a chunk of {len(data)} bytes instead of {step.length}")
+        placing.put(chunk, step.layers, np.frombuffer(data, np.uint8))
 
 
 def _release(lease: Any) -> None:
     """Gives a lease back; it ends by itself soon, so trouble here does not spoil a hit."""
     with suppress(KDNError):
         lease.release()
-
-
-def _empty(plane: Plane, first: int, end: int) -> PlaneTensors:
-    """Tensors to be filled for tokens `first ..< end`."""
-
-    def new(facts: LayerFacts) -> torch.Tensor:
-        shape = (1, facts.kv_heads, end - first, facts.head_dim)
-        return torch.empty(shape, dtype=facts.dtype, device=facts.device)
-
-    return PlaneTensors(
-        first_token=first,
-        keys={facts.number: new(facts) for facts in plane.layers},
-        values={facts.number: new(facts) for facts in plane.layers},
-    )
 
 
 def _steps(plane: Plane, chunks: range, chunk_tokens: int) -> Iterator[Step]:

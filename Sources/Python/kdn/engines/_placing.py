@@ -1,0 +1,97 @@
+"""Where chunks of KV go: the tokens of a plane's layers, in the tensors of an engine."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from kdn.engines._copy import copy
+from kdn.engines._memory import empty_tensors
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import numpy.typing as npt
+
+    from kdn.engines._measure import LayerFacts
+    from kdn.engines._planes import Plane
+
+    Bytes = npt.NDArray[np.uint8]
+
+
+@dataclass
+class PlaneTensors:
+    """K and V of a plane's layers for the tokens from `first_token` on, `[1, heads, n, dim]`."""
+
+    first_token: int
+    keys: dict[int, torch.Tensor]
+    values: dict[int, torch.Tensor]
+
+
+class Placing:
+    """Tensors for a plane's tokens `first ..< end`, to be filled chunk by chunk.
+
+    Chunks may be put by several threads at once, each chunk by one.
+    """
+
+    def __init__(self, plane: Plane, first: int, end: int, chunk_tokens: int) -> None:
+        self.tensors = _empty(plane, first, end)
+        self._plane = plane
+        self._end = end
+        self._chunk_tokens = chunk_tokens
+        self._rows = {
+            number: (_rows(self.tensors.keys[number]), _rows(self.tensors.values[number]))
+            for number in self.tensors.keys
+        }
+
+    def put(self, chunk: int, layers: Sequence[LayerFacts], data: Bytes) -> None:
+        """Copies the tokens of a chunk that are wanted: some layers of it, in payload order."""
+        size, first = self._chunk_tokens, self.tensors.first_token
+        start, stop = max(first, chunk * size), min(self._end, (chunk + 1) * size)
+        source = slice(start - chunk * size, stop - chunk * size)
+        target = slice(start - first, stop - first)
+        offset = 0
+        for facts in layers:
+            length = self._plane.layer_bytes(facts, size)
+            piece = data[offset : offset + length]
+            offset += length
+            keys, values = self._rows[facts.number]
+            if keys is not None and values is not None:
+                # numpy copies without torch's threads, and lets others run beside it.
+                both = piece.reshape(2, facts.kv_heads, size, -1)
+                np.copyto(keys[:, target], both[0, :, source])
+                np.copyto(values[:, target], both[1, :, source])
+            else:
+                self._put_far(facts, piece, source, target)
+
+    def _put_far(self, facts: LayerFacts, piece: Bytes, source: slice, target: slice) -> None:
+        """The same to tensors that are not on this host."""
+        shape = (2, facts.kv_heads, self._chunk_tokens, facts.head_dim)
+        both = torch.from_numpy(piece).view(facts.dtype).view(shape)
+        copy(self.tensors.keys[facts.number][0, :, target], both[0, :, source])
+        copy(self.tensors.values[facts.number][0, :, target], both[1, :, source])
+
+
+def _rows(tensor: torch.Tensor) -> Bytes | None:
+    """A tensor's bytes `[head, token, byte]`, None if they are not on this host."""
+    if tensor.device.type != "cpu":
+        return None
+    found: Bytes = tensor[0].view(torch.uint8).numpy()
+    return found
+
+
+def _empty(plane: Plane, first: int, end: int) -> PlaneTensors:
+    """Tensors to be filled for tokens `first ..< end`."""
+    shapes = [
+        ((1, facts.kv_heads, end - first, facts.head_dim), facts.dtype, facts.device)
+        for facts in plane.layers
+        for _ in range(2)
+    ]
+    tensors = iter(empty_tensors(shapes))
+    found = PlaneTensors(first_token=first, keys={}, values={})
+    for facts in plane.layers:
+        found.keys[facts.number], found.values[facts.number] = next(tensors), next(tensors)
+    return found

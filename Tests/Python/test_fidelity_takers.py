@@ -1,0 +1,141 @@
+"""Encoded KV that goes to a taker: decoded and checked, once, in the thread that decoded it."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+from fidelity_proxy import BitFlip, Gate, Relay
+from fidelity_site import (  # noqa: F401 (fixtures among them)
+    CHUNKS,
+    CHUNK_BYTES,
+    DISTANCE_MAX,
+    Site,
+    distance,
+    encoded_bytes,
+    kdnd_with_chain,
+    kernels,
+    make,
+    own_profiles,
+    sites,
+    values_of,
+)
+
+from kdn import FieldError, Get, MissCause
+
+
+class Takers:
+    """What was handed over of each chunk, and by which threads."""
+
+    def __init__(self, site: Site) -> None:
+        self.taken: list[list[bytes]] = [[] for _ in site.keys]
+        self.threads: set[int] = set()
+        self.gets = [Get(key, taker=self._taker(n)) for n, key in enumerate(site.keys)]
+
+    def _taker(self, number: int):
+        def take(data: memoryview) -> None:
+            self.threads.add(threading.get_ident())
+            self.taken[number].append(bytes(data))
+            # As little as an engine's tensors does anyone else see what becomes of it.
+            data[:] = bytes(len(data))
+
+        return take
+
+
+@pytest.mark.parametrize("link", ["tcp", "unix", "shm"])
+@pytest.mark.parametrize("name", ["exact", "small"])
+def test_takers_get_what_buffers_would(sites, make, name: str, link: str) -> None:
+    site = sites(name)
+    takers = Takers(site)
+    with make(site.address(link), fidelity=name, link=link) as client:
+        wanted = site.gets()
+        assert values_of(client.get_into(wanted)) == [(True, site.codec)] * CHUNKS
+        found = client.get_into(takers.gets)
+    assert values_of(found) == [(True, site.codec)] * CHUNKS
+    assert takers.taken == [[bytes(get.buffer)] for get in wanted]
+    assert [(row.data, row.nbytes) for row in found] == [(None, CHUNK_BYTES)] * CHUNKS
+    assert all(0 < row.wire_bytes < CHUNK_BYTES for row in found)
+    assert threading.get_ident() not in takers.threads
+
+
+def test_what_comes_raw_is_in_the_result(kdnd_with_chain, make) -> None:
+    takers = Takers(kdnd_with_chain)
+    with make(kdnd_with_chain.tcp, fidelity="small", link="tcp") as client:
+        found = client.get_into(takers.gets)
+    assert [bytes(row.data) for row in found] == kdnd_with_chain.stored
+    assert takers.taken == [[]] * CHUNKS
+
+
+@pytest.mark.parametrize("offset", [20, 2500, 9000])
+def test_a_bit_that_flips_on_the_way_reaches_no_taker(sites, make, offset: int) -> None:
+    site = sites("small")
+    takers = Takers(site)
+    flip = BitFlip(min(offset, encoded_bytes(site) - 1))
+    with (
+        Relay(site.tcp, flip) as relay,
+        make(relay.address, fidelity="small", link="tcp") as client,
+    ):
+        found = client.get_into(takers.gets)
+    assert flip.flipped
+    assert (found[0].hit, found[0].cause) == (False, MissCause.CORRUPT)
+    assert values_of(found[1:]) == [(True, site.codec)] * (CHUNKS - 1)
+    assert [len(taken) for taken in takers.taken] == [0] + [1] * (CHUNKS - 1)
+
+
+def test_a_taker_that_raises_makes_a_miss_of_its_object_alone(sites, make) -> None:
+    site = sites("high")
+    takers = Takers(site)
+
+    def refuse(data: memoryview) -> None:
+        raise RuntimeError("no room for it")
+
+    takers.gets[2].taker = refuse
+    with make(site.tcp, fidelity="high", link="tcp") as client:
+        found = client.get_into(takers.gets)
+    assert (found[2].hit, found[2].cause) == (False, MissCause.CORRUPT)
+    others = [n for n in range(CHUNKS) if n != 2]
+    assert all(found[n].hit and len(takers.taken[n]) == 1 for n in others)
+
+
+def test_a_connection_that_ends_within_an_object_hands_each_over_once(sites, make) -> None:
+    site = sites("small")
+    takers = Takers(site)
+    gate = Gate(encoded_bytes(site) // 2, cuts=True)
+    with (
+        Relay(site.tcp, gate) as relay,
+        make(relay.address, fidelity="small", link="tcp", streams=1) as client,
+    ):
+        found = client.get_into(takers.gets)
+        assert relay.connections > 1
+    assert values_of(found) == [(True, site.codec)] * CHUNKS
+    for taken, stored in zip(takers.taken, site.stored, strict=True):
+        (data,) = taken
+        assert distance(data, stored) <= DISTANCE_MAX
+
+
+def test_after_the_time_is_up_nothing_is_handed_over(sites, make) -> None:
+    site = sites("small")
+    with make(site.tcp, fidelity="small", link="tcp") as warm:
+        warm.get_into(site.gets()[:1])
+    takers = Takers(site)
+    gate = Gate(encoded_bytes(site) - 1)
+    with (
+        Relay(site.tcp, gate) as relay,
+        make(relay.address, fidelity="small", link="tcp", on_error="miss", streams=1) as client,
+    ):
+        (found,) = client.get_into(takers.gets[:1], timeout=1.0)
+        gate.open()
+        assert values_of(client.get_into(site.gets())) == [(True, site.codec)] * CHUNKS
+    assert (found.hit, found.cause) == (False, MissCause.OVER_DEADLINE)
+    assert takers.taken[0] == []
+
+
+@pytest.mark.parametrize(
+    "more", [{"buffer": bytearray(8)}, {"ranges": [(0, 8)]}], ids=["buffer", "ranges"]
+)
+def test_a_taker_is_for_whole_objects_without_a_buffer(sites, make, more) -> None:
+    site = sites("high")
+    item = Get(site.keys[0], taker=print, **more)
+    with make(site.tcp, fidelity="high", link="tcp") as client:
+        with pytest.raises(FieldError, match="taker"):
+            client.get_into([item])
