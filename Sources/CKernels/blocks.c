@@ -55,7 +55,7 @@ uint64_t kdn_blocks_scratch_bytes(const kdn_block *blocks, uint64_t block_count)
     numbers = own > numbers ? own : numbers;
     step = needed > step ? needed : step;
   }
-  return numbers * KDN_STREAMS + step + 64;
+  return numbers * (block_count < KDN_STREAMS ? block_count : KDN_STREAMS) + step + 64;
 }
 
 // Whether no sum of products with numbers up to `largest` takes more than 32 bits. What is known of
@@ -115,8 +115,9 @@ int32_t kdn_decode_blocks(
   uint64_t scratch_bytes, uint64_t *failed
 ) {
   uint64_t needed = kdn_blocks_scratch_bytes(blocks, block_count);
+  path = kdn_resolve(path);
   *failed = 0;
-  if (!needed) return KDN_BAD_ARGUMENT;
+  if (!needed || !path) return KDN_BAD_ARGUMENT;
   if (scratch_bytes < needed) return KDN_NO_ROOM;
   for (uint64_t i = 0, count; i < block_count; i += count) {
     count = kdn_together(blocks + i, block_count - i);

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import threading
 
+import numpy as np
 import pytest
 from fidelity_proxy import BitFlip, Gate, Relay
 from fidelity_site import (  # noqa: F401 (fixtures among them)
     CHUNKS,
     CHUNK_BYTES,
     DISTANCE_MAX,
+    LAYOUT,
     Site,
     distance,
     encoded_bytes,
@@ -21,7 +23,10 @@ from fidelity_site import (  # noqa: F401 (fixtures among them)
     values_of,
 )
 
-from kdn import FieldError, Get, MissCause
+from kdn import FieldError, Get, GetResult, Key, MissCause
+from kdn.bodies import Descriptor
+from kdn.fidelity import terms_of
+from kdn.get_job import Delivery, GetEntry, GetJob
 
 
 class Takers:
@@ -130,8 +135,62 @@ def test_after_the_time_is_up_nothing_is_handed_over(sites, make) -> None:
     assert takers.taken[0] == []
 
 
+@pytest.mark.parametrize("size", [0, CHUNK_BYTES - 1, CHUNK_BYTES])
+@pytest.mark.parametrize("name", ["raw", "small"])
+def test_what_is_longer_than_was_said_is_a_miss(
+    sites, make, kdnd_with_chain, name: str, size: int
+) -> None:
+    site = kdnd_with_chain if name == "raw" else sites(name)
+    takers = Takers(site)
+    for get in takers.gets:
+        get.size = size
+    with make(site.tcp, fidelity="small", link="tcp") as client:
+        found = client.get_into(takers.gets)
+    fits = size != CHUNK_BYTES - 1
+    assert [row.hit for row in found] == [fits] * CHUNKS
+    if not fits:
+        assert {row.cause for row in found} == {MissCause.BUFFER_TOO_SMALL}
+        assert takers.taken == [[]] * CHUNKS
+
+
+def descriptor(codec: int) -> Descriptor:
+    return Descriptor(False, MissCause.NONE, 64, 64 if codec == 0 else 40, 1, 2, codec)
+
+
+def job_of(entry: GetEntry) -> GetJob:
+    delivery = Delivery(terms_of("small"))
+    return GetJob([entry], wait=False, verify=True, deadline=9.0, delivery=delivery)
+
+
+def test_what_came_raw_before_is_gone_once_the_object_comes_encoded() -> None:
+    item = Get(Key.layout(bytes(32), LAYOUT.id, LAYOUT.whole()), taker=print)
+    entry = GetEntry(item, b"", None, GetResult(False))
+    job = job_of(entry)
+    assert len(job._room_for(entry, descriptor(0))) == 64
+    assert entry.result.data is not None
+    assert len(job._room_for(entry, descriptor(4))) == 0
+    assert entry.result.data is None
+
+
+def test_an_attempt_that_was_given_up_says_nothing_of_the_next() -> None:
+    class GivenUp:
+        settled = False
+
+        def settle(self) -> None:
+            self.settled = True
+
+    item = Get(Key.layout(bytes(32), LAYOUT.id, LAYOUT.whole()), bytearray(64))
+    entry = GetEntry(item, b"", memoryview(item.buffer), GetResult(False))
+    job = job_of(entry)
+    entry.decoding = before = GivenUp()
+    assert len(job._room_for(entry, descriptor(0))) == 64
+    assert before.settled and entry.decoding is None
+
+
 @pytest.mark.parametrize(
-    "more", [{"buffer": bytearray(8)}, {"ranges": [(0, 8)]}], ids=["buffer", "ranges"]
+    "more",
+    [{"buffer": bytearray(8)}, {"buffer": np.zeros(8, np.uint8)}, {"ranges": [(0, 8)]}],
+    ids=["buffer", "array", "ranges"],
 )
 def test_a_taker_is_for_whole_objects_without_a_buffer(sites, make, more) -> None:
     site = sites("high")

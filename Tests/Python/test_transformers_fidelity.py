@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Iterator, Sequence
 
@@ -14,9 +15,10 @@ from conftest import require_binary, start_daemon, stop_daemon
 from tiny_caches import ALL_SLIDING, CHUNK, FULL, SLIDING, assert_same_state, learn, retrieve
 from tiny_models import prompt, tiny_model
 
-from kdn import Client, Get, GetResult
+from kdn import Client, Get, GetResult, Put, chain_root, chunk_hashes
 from kdn.codec import Decoder
 from kdn.engines import _planes
+from kdn.engines._placing import Placing
 from kdn.layouts import AttentionGroup, Layout
 from kdn.results import MissCause
 
@@ -110,6 +112,43 @@ def test_a_chunk_that_does_not_decode_ends_the_prefix(encoded_client) -> None:
     encoded_client.spoiled = {2}
     found = retrieve(model, ids, encoded_client)
     assert (found.tokens, found.cause) == (CHUNK, MissCause.CORRUPT)
+
+
+@pytest.mark.parametrize("tokens", [CHUNK // 2, 2 * CHUNK])
+def test_a_raw_chunk_of_another_length_ends_the_prefix(kdnd, tokens: int) -> None:
+    model, ids = tiny_model(FULL, torch.bfloat16), prompt(3 * CHUNK + 7)
+    (plane,) = _planes.describe(model).planes
+    chain = chunk_hashes(chain_root(f"lengths {tokens}", b""), ids, CHUNK)
+    with Client(kdnd.tcp, link="tcp", fidelity="small") as client:
+        client.register_layout(plane.layout)
+        for number, count in enumerate([CHUNK, tokens, CHUNK]):
+            data = torch.rand(plane.chunk_bytes(count) // 2).to(torch.bfloat16)
+            parent = chain[number - 1] if number else None
+            key = plane.key(chain[number])
+            (stored,) = client.put_from([Put(key, data, parent, number * CHUNK, count)])
+            assert stored.stored
+        found = retrieve(model, ids, client, model_name=f"lengths {tokens}")
+    assert found.tokens == CHUNK
+    assert found.cause in (MissCause.CORRUPT, MissCause.BUFFER_TOO_SMALL)
+
+
+def test_tensors_elsewhere_are_filled_by_the_thread_that_asks_for_them(kdnd, monkeypatch) -> None:
+    model, ids = tiny_model(FULL, torch.bfloat16), prompt(3 * CHUNK + 7)
+    threads: set[int] = set()
+    put = Placing.put
+
+    def noting(placing: Placing, *arguments) -> None:
+        threads.add(threading.get_ident())
+        put(placing, *arguments)
+
+    monkeypatch.setattr(Placing, "is_here", False)
+    monkeypatch.setattr(Placing, "put", noting)
+    with Client(kdnd.tcp, link="tcp", fidelity="high") as client:
+        client.purge(namespace=True)
+        learned = learn(model, ids[: 3 * CHUNK], client)
+        found = retrieve(model, ids, client)
+    assert (found.tokens, threads) == (3 * CHUNK, {threading.get_ident()})
+    assert_same_state(found.cache, learned.cache)
 
 
 # In bytes a second, and a deadline in seconds: so long that a busy machine changes nothing.

@@ -205,12 +205,13 @@ class ClientBase:
     def _groups(self, operation: GetOperation, items: Sequence[Get]) -> list[Sequence[Get]]:
         """Neighbouring items, in as many groups of like size as there are streams.
 
-        The server chooses among all chunks of a chain, which are one group then.
+        The server chooses among all chunks of a chain, which are one group then; and those with
+        takers are to be done one after another, not all at the end.
         """
         total = operation.expected_bytes
         if self._stream_count == 1 or len(items) < 2 or total < FAN_OUT_BYTES_MIN:
             return [items]
-        if operation.is_adaptive:
+        if operation.is_adaptive or any(item.taker is not None for item in items):
             return [items]
         groups: list[list[Get]] = [[]]
         filled = 0

@@ -42,7 +42,8 @@ class GetOperation(Operation[list[GetResult]]):
         delivery: Delivery | None = None,
     ) -> None:
         for item in items:
-            if item.taker is not None and (item.buffer, item.ranges, item.part) != (None,) * 3:
+            others = (item.buffer, item.ranges, item.part)
+            if item.taker is not None and any(other is not None for other in others):
                 raise FieldError("taker", "given", "None with a buffer, ranges or a part")
         self.entries = [
             GetEntry(
@@ -285,6 +286,8 @@ class LeaseOperation(Operation[Held]):
             raise FieldError("items", 0, "at least one")
         if any(item.buffer is not None for item in items):
             raise FieldError("buffer", "given", "None: bytes stay where they are")
+        if any(item.taker is not None for item in items):
+            raise FieldError("taker", "given", "None: bytes stay where they are")
         if not 0 <= lease_ms <= 0xFFFFFFFF:
             raise FieldError("lease_ms", lease_ms, "0 to 4294967295")
         self.entries = [

@@ -128,7 +128,10 @@ class Decoding:
             return MissCause.OVER_DEADLINE
 
     def settle(self) -> None:
-        """Abandons it, and returns once nobody writes to the room any more, which is soon."""
+        """Abandons it, and returns once nobody writes to the room any more, and the taker is done.
+
+        That is soon, if the taker is as it should be.
+        """
         self.abandon()
         if self._future is not None and self._future.cancel():
             self._end()

@@ -42,7 +42,7 @@ class GetEntry:
         """How many bytes the item is expected to send, for credit and for batches."""
         if self.item.ranges is not None:
             return sum(length for _, length in self.item.ranges)
-        return 0 if self.view is None else len(self.view)
+        return self.item.size if self.view is None else len(self.view)
 
 
 def check_sent(entry: GetEntry, descriptor: bodies.Descriptor) -> None:
@@ -195,15 +195,20 @@ class GetJob(Job):
         if entry.decoding is not None:
             # What is left of an attempt whose connection broke: it writes to the same memory.
             entry.decoding.settle()
+            entry.decoding = None
         if self.abandoned:
             return None
         if not self._delivery.terms.takes(descriptor.codec):
             entry.result.cause = MissCause.INEXACT
             return None
-        if descriptor.codec and entry.item.taker is not None:
-            # Who decodes it has memory for it.
-            return memoryview(b"")
         size = descriptor.object_bytes if descriptor.codec else descriptor.sent_bytes
+        if 0 < entry.item.size < size:
+            entry.result.cause = MissCause.BUFFER_TOO_SMALL
+            return None
+        if descriptor.codec and entry.item.taker is not None:
+            # Who decodes it has memory for it; what came raw of an attempt before is not it.
+            entry.result.data = None
+            return memoryview(b"")
         view = destination(entry, size)
         return None if view is None else view[:size]
 

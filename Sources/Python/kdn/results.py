@@ -47,8 +47,10 @@ class Get:
     `ranges` selects (offset, length) byte ranges, `part` layers and heads; both None: all of it.
     A `taker`, for all of it and without a buffer, is handed what comes encoded once it is decoded
     and checked: in the thread that decoded it, bytes that are there for as long as the call. It is
-    not called again for an object that is a hit. What it raises makes the object a miss. What
-    comes raw is not for it, but in the result's `data`.
+    not called again for an object that is a hit. What it raises makes the object a miss. Who gives
+    the object up waits for it: it is to be short, and to wait for nobody. What comes raw is not
+    for it, but in the result's `data`. Without a buffer, `size` is how long the object may be, 0
+    if that is not known: longer ones are a miss BUFFER_TOO_SMALL.
     """
 
     key: Key
@@ -56,6 +58,7 @@ class Get:
     ranges: list[tuple[int, int]] | None = None
     part: Part | None = None
     taker: Callable[[memoryview], None] | None = None
+    size: int = 0
 
 
 @dataclass(slots=True)

@@ -98,10 +98,6 @@ class PlaneShape:
         return self.group.rank if isinstance(self.group, LatentGroup) else 0
 
 
-# What a block from a layer on, of so many layers, holds of one plane of them.
-Coverage = dict[tuple[int, int, int], tuple[list[int], list[PlaneShape]]]
-
-
 @dataclass(frozen=True)
 class Header:
     """All that an encoded object says before its first block."""
@@ -130,7 +126,7 @@ class Header:
         """The planes of each layer of the part, in payload order; () for an opaque object."""
         if self.layout is None or self.part is None:
             return ()
-        return _known_planes(self.layout, self.part, self.token_count)[0]
+        return _known_planes(self.layout, self.part, self.token_count)
 
     @property
     def class_name(self) -> str:
@@ -138,10 +134,8 @@ class Header:
         return CLASSES[self.codec]
 
     @cached_property
-    def _coverage(self) -> Coverage:
-        if self.layout is None or self.part is None:
-            return {}
-        return _known_planes(self.layout, self.part, self.token_count)[1]
+    def _coverage(self) -> dict[tuple[int, int, int], tuple[list[int], list[PlaneShape]]]:
+        return {}
 
     def layers_of(self, entry: Entry) -> list[int]:
         """Indices of the layers that a block holds: those of its first one's group from it on."""
@@ -162,8 +156,6 @@ class Header:
                 for shape in self.planes[index]
                 if entry.plane == shape.plane
             ]
-            if len(self._coverage) >= BLOCKS_MAX:
-                self._coverage.clear()
             known = self._coverage[place] = layers, shapes
         return known
 
@@ -185,12 +177,12 @@ class Header:
         return sum(shape.byte_count for shape in self.covered(entry))
 
 
-@functools.lru_cache(maxsize=64)
+@functools.lru_cache(maxsize=16)
 def _known_planes(
     layout: Layout, part: Part, tokens: int
-) -> tuple[tuple[tuple[PlaneShape, ...], ...], Coverage]:
-    """The planes of objects that are alike, and what their blocks are known to cover."""
-    return planes_of(layout, part, tokens), {}
+) -> tuple[tuple[PlaneShape, ...], ...]:
+    """The planes of objects that are alike, of which an engine reads many."""
+    return planes_of(layout, part, tokens)
 
 
 def planes_of(layout: Layout, part: Part, tokens: int) -> tuple[tuple[PlaneShape, ...], ...]:

@@ -136,7 +136,7 @@ def _read_layout(view: memoryview, fields: tuple[Any, ...], length: int) -> Layo
     return layout
 
 
-@functools.lru_cache(maxsize=64)
+@functools.lru_cache(maxsize=16)
 def _known_layout(encoded: bytes) -> Layout:
     """The layout of its bytes: an engine reads many objects of few."""
     return Layout.decode(encoded)

@@ -26,8 +26,10 @@ if TYPE_CHECKING:
     from kdn.engines._planes import Description, Plane
 
 STEP_BYTES = 4 << 20
-# What comes encoded is not kept until all of a step is there.
-ENCODED_STEP_BYTES = 64 << 20
+# What comes encoded takes a few times less on its way; and where chunks are put to their places as
+# soon as they are decoded, a step is kept only if it comes raw.
+STAGED_STEP_BYTES = 16 << 20
+ENCODED_STEP_BYTES = 48 << 20
 STEPS_IN_FLIGHT = 2
 # With a deadline the server chooses among all chunks of a request: as many as memory should hold.
 CHOICE_BYTES = 256 << 20
@@ -173,7 +175,7 @@ class Prefix:
                     # Who decoded it has checked it, and put it to its place.
                     self.bytes += result.wire_bytes
                     placed.add(chunk)
-                elif there[chunk] and self._verified(verifiers[chunk], piece, result):
+                elif there[chunk] and self._verified(verifiers[chunk], piece, result, step):
                     placing.put(chunk, step.layers, piece)
                 else:
                     there[chunk] = False
@@ -186,8 +188,10 @@ class Prefix:
             there[chunk] = there[chunk] and whole
         return placing.tensors
 
-    def _verified(self, verifier: ObjectVerifier, piece: Bytes, result: GetResult) -> bool:
-        if not result.hit or result.nbytes != len(piece):
+    def _verified(
+        self, verifier: ObjectVerifier, piece: Bytes, result: GetResult, step: Step
+    ) -> bool:
+        if not result.hit or not result.nbytes == len(piece) == step.length:
             self._note(result.cause if not result.hit else MissCause.CORRUPT)
             return False
         try:
@@ -202,10 +206,11 @@ class Prefix:
         self, plane: Plane, chunks: range, placing: Placing
     ) -> Iterator[tuple[Step, Fetched]]:
         """Yields what came of each step while the next steps are under way."""
-        steps = deque(self._steps(plane, chunks))
+        staged = not self._encoded or not placing.is_here
+        steps = deque(self._steps(plane, chunks, staged))
         # Requests of a hurry follow each other: each is promised all of the connection.
         in_flight = 1 if self._hurry is not None else STEPS_IN_FLIGHT
-        buffers = 0 if self._encoded else min(len(steps), in_flight + 1)
+        buffers = min(len(steps), in_flight + 1) if staged else 0
         size = max((step.length * len(step.chunks) for step in steps), default=0)
         free: deque[Bytes | None] = deque(empty_bytes(size).numpy() for _ in range(buffers))
         pending: deque[tuple[Step, Bytes | None, Future[Fetched]]] = deque()
@@ -219,11 +224,12 @@ class Prefix:
                 yield step, future.result()
                 free.append(staging)
 
-    def _steps(self, plane: Plane, chunks: range) -> Iterator[Step]:
+    def _steps(self, plane: Plane, chunks: range, staged: bool) -> Iterator[Step]:
         if self._hurry is not None:
             return _whole_steps(plane, chunks, self.chunk_tokens, CHOICE_BYTES)
         if self._encoded:
-            return _whole_steps(plane, chunks, self.chunk_tokens, ENCODED_STEP_BYTES)
+            size = STAGED_STEP_BYTES if staged else ENCODED_STEP_BYTES
+            return _whole_steps(plane, chunks, self.chunk_tokens, size)
         return _steps(plane, chunks, self.chunk_tokens)
 
     def _request(
@@ -245,7 +251,7 @@ class Prefix:
         for row, chunk in enumerate(wanted):
             get = Get(plane.key(self.hashes[chunk]), ranges=ranges)
             if staging is None:
-                get.taker = partial(self._take, placing, chunk, step)
+                get.taker, get.size = partial(self._take, placing, chunk, step), step.length
             else:
                 pieces[chunk] = staging[row * step.length : (row + 1) * step.length]
                 get.buffer = pieces[chunk]

@@ -34,7 +34,7 @@ class PlaneTensors:
 class Placing:
     """Tensors for a plane's tokens `first ..< end`, to be filled chunk by chunk.
 
-    Chunks may be put by several threads at once, each chunk by one.
+    Chunks may be put by several threads at once, each chunk by one, if the tensors are here.
     """
 
     def __init__(self, plane: Plane, first: int, end: int, chunk_tokens: int) -> None:
@@ -47,8 +47,19 @@ class Placing:
             for number in self.tensors.keys
         }
 
+    @property
+    def is_here(self) -> bool:
+        """Whether the tensors are on this host: others are for the thread that asks for them.
+
+        That thread's stream, and whether it is inferring, hold for what it does alone.
+        """
+        return all(keys is not None and values is not None for keys, values in self._rows.values())
+
     def put(self, chunk: int, layers: Sequence[LayerFacts], data: Bytes) -> None:
-        """Copies the tokens of a chunk that are wanted: some layers of it, in payload order."""
+        """Copies the tokens of a chunk that are wanted: some layers of it, in payload order.
+
+        `data` are the bytes of the layers, no more and no less.
+        """
         size, first = self._chunk_tokens, self.tensors.first_token
         start, stop = max(first, chunk * size), min(self._end, (chunk + 1) * size)
         source = slice(start - chunk * size, stop - chunk * size)
