@@ -112,11 +112,10 @@ static int32_t kdn_finish_block(
 
 int32_t kdn_decode_blocks(
   int32_t path, const kdn_block *blocks, uint64_t block_count, void *scratch,
-  uint64_t scratch_bytes, uint64_t *failed
+  uint64_t scratch_bytes
 ) {
   uint64_t needed = kdn_blocks_scratch_bytes(blocks, block_count);
   path = kdn_resolve(path);
-  *failed = 0;
   if (!needed || !path) return KDN_BAD_ARGUMENT;
   if (scratch_bytes < needed) return KDN_NO_ROOM;
   for (uint64_t i = 0, count; i < block_count; i += count) {
@@ -132,7 +131,6 @@ int32_t kdn_decode_blocks(
     uint64_t rest = scratch_bytes - (uint64_t)(free_scratch - (uint8_t *)scratch);
     kdn_rans_decode_streams(path, streams, count, blocks[i].planes->tokens, results);
     for (uint64_t k = 0; k < count; k++) {
-      *failed = i + k;
       if (results[k] != KDN_OK) return results[k];
       int32_t result = kdn_finish_block(
         path, &blocks[i + k], streams[k].q, streams[k].q_count, free_scratch, rest);

@@ -301,10 +301,10 @@ typedef struct {
 } kdn_block;
 
 // Decodes one block after another, as kdn_uniform_decode and what is above do, up to the first that
-// cannot be: its result, and its number in *failed. KDN_SUMS_TOO_LARGE: see kdn_column_bound.
+// cannot be, and gives its result. KDN_SUMS_TOO_LARGE: see kdn_column_bound.
 KDN_API int32_t kdn_decode_blocks(
   int32_t path, const kdn_block *blocks, uint64_t block_count, void *scratch,
-  uint64_t scratch_bytes, uint64_t *failed);
+  uint64_t scratch_bytes);
 // 0 if a block is malformed.
 KDN_API uint64_t kdn_blocks_scratch_bytes(const kdn_block *blocks, uint64_t block_count);
 

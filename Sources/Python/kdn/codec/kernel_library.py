@@ -92,12 +92,10 @@ _FUNCTIONS: dict[str, tuple[Any, list[Any]]] = {
     "kdn_padding_tables": (None, [c_void_p, c_void_p]),
     "kdn_static_tables": (c_int32, [c_void_p, c_void_p, c_void_p]),
     "kdn_decode_table": (c_int32, [c_void_p, c_void_p]),
-    "kdn_plane_span": (c_uint64, [POINTER(PlaneFacts)]),
     "kdn_scratch_bytes": (c_uint64, [POINTER(PlaneFacts)]),
     "kdn_column_sums": (None, [c_void_p, c_uint64, c_uint64, c_void_p, c_void_p]),
     "kdn_decode_blocks": (
-        c_int32,
-        [c_int32, POINTER(BlockFacts), c_uint64, c_void_p, c_uint64, POINTER(c_uint64)],
+        c_int32, [c_int32, POINTER(BlockFacts), c_uint64, c_void_p, c_uint64]
     ),
     "kdn_blocks_scratch_bytes": (c_uint64, [POINTER(BlockFacts), c_uint64]),
     "kdn_exact_decode": (

@@ -79,12 +79,7 @@ class Kernels:
         """All of them in one call, during which other threads go on."""
         facts = (BlockFacts * len(blocks))(*blocks)
         scratch = self._room_for(self.library.kdn_blocks_scratch_bytes(facts, len(blocks)))
-        failed = c_uint64()
-        self._raise(
-            self.library.kdn_decode_blocks(
-                self.path, facts, len(blocks), *scratch, byref(failed)
-            )
-        )
+        self._raise(self.library.kdn_decode_blocks(self.path, facts, len(blocks), *scratch))
 
     def _block_facts(self, job: Job, block: LossyBlock, rooms: Sequence[Bytes]) -> BlockFacts:
         stream, count = block.stream, len(block.means)

@@ -21,8 +21,8 @@ from transformers.cache_utils import DynamicSlidingWindowLayer
 
 from kdn.engines import _measure, _planes, _store
 from kdn.engines._fetch import Hurry, Prefix
-from kdn.engines._placing import PlaneTensors
 from kdn.engines._identity import model_name as identify
+from kdn.engines._placing import PlaneTensors
 from kdn.engines._rope import UnsupportedModel
 from kdn.engines._store import Stored
 from kdn.errors import FieldError, KDNError
