@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from functools import partial
 
 import numpy as np
 import pytest
@@ -185,6 +186,92 @@ def test_an_attempt_that_was_given_up_says_nothing_of_the_next() -> None:
     entry.decoding = before = GivenUp()
     assert len(job._room_for(entry, descriptor(0))) == 64
     assert before.settled and entry.decoding is None
+
+
+class Rooms:
+    """Memory for the planes of every chunk, and what takers are called with."""
+
+    def __init__(self, site: Site) -> None:
+        self.planes: list[dict[int, np.ndarray]] = [{} for _ in site.keys]
+        self.taken: list[list[int]] = [[] for _ in site.keys]
+        self.gets = [
+            Get(key, taker=self._taker(n), planes=partial(self.find, n))
+            for n, key in enumerate(site.keys)
+        ]
+
+    def _taker(self, number: int):
+        return lambda data: self.taken[number].append(len(data))
+
+    def find(self, number: int, shape) -> np.ndarray | None:
+        row = shape.byte_count // shape.heads
+        room = np.zeros((shape.heads, 2 * row), np.uint8)[:, :row]
+        self.planes[number][shape.offset] = room
+        return room
+
+    def joined(self, number: int) -> bytes:
+        return b"".join(room.tobytes() for _, room in sorted(self.planes[number].items()))
+
+
+@pytest.mark.parametrize("link", ["tcp", "shm"])
+@pytest.mark.parametrize("name", ["exact", "small"])
+def test_planes_are_decoded_where_there_is_memory_for_them(sites, make, name, link) -> None:
+    site = sites(name)
+    rooms = Rooms(site)
+    with make(site.address(link), fidelity=name, link=link) as client:
+        wanted = site.gets()
+        client.get_into(wanted)
+        found = client.get_into(rooms.gets)
+    assert values_of(found) == [(True, site.codec)] * CHUNKS
+    assert rooms.taken == [[0]] * CHUNKS
+    assert [rooms.joined(n) for n in range(CHUNKS)] == [bytes(get.buffer) for get in wanted]
+
+
+def test_without_memory_for_one_plane_the_taker_gets_all_of_them(sites, make) -> None:
+    site = sites("high")
+    rooms = Rooms(site)
+    for number, get in enumerate(rooms.gets):
+        find = get.planes
+        get.planes = lambda shape, find=find, number=number: (
+            None if number == 1 and shape.offset else find(shape)
+        )
+    with make(site.tcp, fidelity="high", link="tcp") as client:
+        found = client.get_into(rooms.gets)
+    assert values_of(found) == [(True, site.codec)] * CHUNKS
+    assert rooms.taken == [[0] if n != 1 else [CHUNK_BYTES] for n in range(CHUNKS)]
+
+
+def test_memory_that_does_not_fit_makes_a_miss_of_its_object_alone(sites, make) -> None:
+    site = sites("high")
+    rooms = Rooms(site)
+    rooms.gets[2].planes = lambda shape: np.zeros((shape.heads, 8), np.uint8)
+    with make(site.tcp, fidelity="high", link="tcp") as client:
+        found = client.get_into(rooms.gets)
+    assert (found[2].hit, found[2].cause) == (False, MissCause.CORRUPT)
+    assert all(found[n].hit for n in range(CHUNKS) if n != 2)
+    assert rooms.taken[2] == []
+
+
+@pytest.mark.parametrize("offset", [2500, 9000])
+def test_a_bit_that_flips_on_the_way_to_a_plane_is_a_miss(sites, make, offset: int) -> None:
+    site = sites("small")
+    rooms = Rooms(site)
+    flip = BitFlip(min(offset, encoded_bytes(site) - 1))
+    with (
+        Relay(site.tcp, flip) as relay,
+        make(relay.address, fidelity="small", link="tcp") as client,
+    ):
+        found = client.get_into(rooms.gets)
+    assert flip.flipped
+    assert (found[0].hit, found[0].cause) == (False, MissCause.CORRUPT)
+    assert rooms.taken == [[]] + [[0]] * (CHUNKS - 1)
+
+
+def test_planes_need_a_taker(sites, make) -> None:
+    site = sites("high")
+    item = Get(site.keys[0], planes=lambda shape: None)
+    with make(site.tcp, fidelity="high", link="tcp") as client:
+        with pytest.raises(FieldError, match="planes"):
+            client.get_into([item])
 
 
 @pytest.mark.parametrize(

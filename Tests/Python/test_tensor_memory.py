@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 import tiny_models
 import torch
 from tiny_caches import FULL
 
+from kdn.codec.container import planes_of
 from kdn.engines import _planes
-from kdn.engines._memory import ALIGNMENT, PIECE_BYTES, empty_bytes, empty_tensors
+from kdn.engines._memory import ALIGNMENT, PIECE_BYTES, Pieces, empty_bytes, empty_tensors
 from kdn.engines._placing import Placing
+from kdn.pages import ADVISED_BYTES, HUGE_PAGE_BYTES, kept_in_pages
 
 CPU = torch.device("cpu")
 
@@ -38,11 +42,11 @@ def test_tensors_have_their_shapes_and_memory_of_their_own() -> None:
 
 
 def test_small_tensors_share_pieces_and_large_ones_have_theirs() -> None:
-    small = [((1, 1, 1024, 64), torch.bfloat16, CPU)] * 64
+    small = [((1, 1, 1024, 64), torch.bfloat16, CPU)] * (2 * PIECE_BYTES >> 17)
     pieces = [tensor.untyped_storage() for tensor in empty_tensors(small)]
     sizes = {piece.data_ptr(): piece.nbytes() for piece in pieces}
     assert len(sizes) == 2
-    assert all(size <= PIECE_BYTES + 2 * ALIGNMENT for size in sizes.values())
+    assert all(size <= PIECE_BYTES + HUGE_PAGE_BYTES for size in sizes.values())
     large = [((1, 1, PIECE_BYTES, 1), torch.uint8, CPU)] * 3
     assert len({t.untyped_storage().data_ptr() for t in empty_tensors(large)}) == 3
 
@@ -67,3 +71,75 @@ def test_chunks_go_to_the_tokens_that_are_wanted(first: int, end: int) -> None:
         keys, values = (both[number][:, first:end].view(torch.uint8) for number in range(2))
         assert torch.equal(placing.tensors.keys[facts.number][0].view(torch.uint8), keys)
         assert torch.equal(placing.tensors.values[facts.number][0].view(torch.uint8), values)
+
+
+@pytest.mark.parametrize(("first", "end"), [(0, 48), (16, 48), (5, 40), (32, 33)])
+def test_whole_chunks_have_rooms_that_are_theirs(first: int, end: int) -> None:
+    (plane,) = _planes.describe(tiny_models.tiny_model(FULL, torch.bfloat16)).planes
+    size = 16
+    rng = np.random.default_rng(4)
+    payload = rng.integers(0, 256, (3, plane.chunk_bytes(size)), np.uint8)
+    copied, placed = (Placing(plane, first, end, size) for _ in range(2))
+    for placing in (copied, placed):
+        for tensors in (placing.tensors.keys, placing.tensors.values):
+            for tensor in tensors.values():
+                tensor.fill_(0)
+    shapes = [shape for layer in planes_of(plane.layout, plane.part, size) for shape in layer]
+    for chunk in range(3):
+        whole = first <= chunk * size and (chunk + 1) * size <= end
+        rooms = [placed.room(chunk, shape) for shape in shapes]
+        assert [room is not None for room in rooms] == [whole] * len(shapes)
+        if not whole:
+            continue
+        copied.put(chunk, plane.layers, payload[chunk])
+        for shape, room in zip(shapes, rooms, strict=True):
+            stored = payload[chunk][shape.offset : shape.offset + shape.byte_count]
+            room[:] = stored.reshape(room.shape)
+    for number in copied.tensors.keys:
+        for ours, theirs in (
+            (placed.tensors.keys[number], copied.tensors.keys[number]),
+            (placed.tensors.values[number], copied.tensors.values[number]),
+        ):
+            assert torch.equal(ours.view(torch.uint8), theirs.view(torch.uint8))
+
+
+def test_memory_is_given_anew_only_once_nobody_has_a_view_of_it() -> None:
+    pieces = Pieces()
+    count = 2 * HUGE_PAGE_BYTES
+    tensors = [pieces.take(count) for _ in range(3)]
+    assert pieces.spare_bytes == 0
+    spans = sorted((t.data_ptr(), t.data_ptr() + t.nbytes) for t in tensors)
+    assert all(one[1] <= two[0] for one, two in pairwise(spans))
+    assert all(start % HUGE_PAGE_BYTES == 0 for start, _ in spans)
+    first = tensors[0].data_ptr()
+    views = [tensors[0][5:9].view(2, 2), tensors[0].numpy()[7:]]
+    del tensors[0]
+    assert pieces.spare_bytes == 0
+    views.pop()
+    assert pieces.spare_bytes == 0
+    views.pop()
+    assert pieces.spare_bytes == count + HUGE_PAGE_BYTES
+    again = pieces.take(count)
+    assert again.data_ptr() == first and pieces.spare_bytes == 0
+
+
+def test_spare_memory_has_a_limit_and_is_not_used_for_what_is_much_smaller() -> None:
+    pieces = Pieces(spare_bytes_max=20 << 20)
+    held = [pieces.take(8 << 20) for _ in range(5)]
+    held.clear()
+    assert pieces.spare_bytes == 20 << 20
+    small = pieces.take(HUGE_PAGE_BYTES)
+    assert pieces.spare_bytes == 20 << 20 and small.numel() == HUGE_PAGE_BYTES
+    large = pieces.take(64 << 20)
+    del large
+    assert pieces.spare_bytes == 20 << 20
+
+
+@pytest.mark.parametrize("size", [0, 1000, ADVISED_BYTES - 1, ADVISED_BYTES, ADVISED_BYTES + 7])
+def test_what_is_kept_in_pages_is_the_same_and_cannot_be_changed(size: int) -> None:
+    data = bytearray(np.random.default_rng(1).integers(0, 256, size, np.uint8).tobytes())
+    kept = memoryview(kept_in_pages(data))
+    assert kept == data and kept.readonly
+    if size:
+        data[0] ^= 1
+        assert kept != data

@@ -45,6 +45,8 @@ class GetOperation(Operation[list[GetResult]]):
             others = (item.buffer, item.ranges, item.part)
             if item.taker is not None and any(other is not None for other in others):
                 raise FieldError("taker", "given", "None with a buffer, ranges or a part")
+            if item.planes is not None and item.taker is None:
+                raise FieldError("planes", "given", "None without a taker")
         self.entries = [
             GetEntry(
                 item,

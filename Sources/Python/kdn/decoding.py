@@ -27,7 +27,7 @@ BACKLOG_BYTES_MAX = 64 << 20
 # What a thread keeps for objects whose takers have no memory for them.
 SPARE_BYTES_MAX = 64 << 20
 # What is decoded before it is asked again whether anybody still waits for it.
-STEP_BYTES = 64 << 10
+STEP_BYTES = 256 << 10
 
 
 class Backlog:
@@ -80,6 +80,7 @@ class Decoding:
         self._decoders = decoders
         self._key = item.key
         self._taker = item.taker
+        self._planes = item.planes
         self._descriptor = descriptor
         self._room = room
         self._changed = threading.Condition()
@@ -173,10 +174,8 @@ class Decoding:
             return MissCause.CORRUPT
 
     def _decode_all(self) -> MissCause:
-        room = self._room
-        if self._taker is not None:
-            room = self._decoders.spare_room(self._descriptor.object_bytes)
-        stream = self._decoders.decoder.stream(room=room)
+        room = self._room if self._taker is None else None
+        stream = self._decoders.decoder.stream(room=room, gives_planes=False)
         stream.attach(self.view)
         done = 0
         while done < self._length:
@@ -188,15 +187,34 @@ class Decoding:
                 self._check(stream.header)
                 self.header = stream.header
                 self._find_profile(stream.header)
+                if self._taker is not None:
+                    room = self._room_of(stream)
         stream.finish()
         if self.header is not None:
             self.checksum = self.header.decoded_checksum
         return MissCause.NONE if self._hand_over(room) else MissCause.OVER_DEADLINE
 
-    def _hand_over(self, room: memoryview) -> bool:
+    def _room_of(self, stream: DecodeStream) -> memoryview:
+        """Where it is decoded for a taker; nothing where each plane has a place of its own."""
+        import numpy as np
+
+        from kdn.codec.rooms import OneRoom, PlaneRooms
+
+        header = stream.header
+        assert header is not None
+        if self._planes is not None:
+            places = PlaneRooms.found(header, self._planes)
+            if places is not None:
+                stream.decode_to(places)
+                return memoryview(b"")
+        room = self._decoders.spare_room(header.raw_bytes)
+        stream.decode_to(OneRoom(np.frombuffer(room, np.uint8)))
+        return room
+
+    def _hand_over(self, room: memoryview | None) -> bool:
         """Gives the taker, if there is one, what was decoded; False once nobody wants it."""
         with self._writing:
-            if self._taker is not None and not self._abandoned:
+            if self._taker is not None and room is not None and not self._abandoned:
                 self._taker(room)
             return not self._abandoned
 

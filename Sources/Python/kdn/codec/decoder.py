@@ -124,9 +124,15 @@ class Decoder:
             stream.finish()
         return found
 
-    def stream(self, *, length: int | None = None, room: memoryview | None = None) -> DecodeStream:
+    def stream(
+        self,
+        *,
+        length: int | None = None,
+        room: memoryview | None = None,
+        gives_planes: bool = True,
+    ) -> DecodeStream:
         """Decodes as bytes arrive; `length` is that of the encoded object, where it is known."""
-        return DecodeStream(self, length=length, room=room)
+        return DecodeStream(self, length=length, room=room, gives_planes=gives_planes)
 
     def limit(self, header: Header) -> None:
         """Raises EncodingError for an object that is too large for this decoder."""

@@ -55,7 +55,7 @@ class HostBackEnd(Protocol):
     name: str
 
     def decode(self, jobs: Sequence[Job], rooms: Sequence[Sequence[Bytes]]) -> None:
-        """Decodes each job into its rooms, one for each of its planes.
+        """Decodes each job into its rooms, one for each of its planes: see Rooms.of.
 
         Raises EncodingError for a block that is not as it must be.
         """

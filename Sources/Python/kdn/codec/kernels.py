@@ -101,7 +101,7 @@ class Kernels:
             TransformFacts(
                 _address(block.marked), _address(block.means), count, block.shift, block.step
             ),
-            _planes_facts(job),
+            _planes_facts(job, rooms),
             len(places),
             (c_void_p * len(places))(*(address for address, _ in places)),
             (c_uint64 * len(places))(*(size for _, size in places)),
@@ -132,8 +132,9 @@ class Kernels:
             place = _address(tables[number * SLOTS :])
             self._raise(self.library.kdn_decode_table(_address(row), place))
         plane = PlaneFacts(
-            DTYPES.index(job.dtype) + 1, shape.heads, shape.head_dim, 0, 0, 0, tokens, tokens
-        )
+            DTYPES.index(job.dtype) + 1, shape.heads, shape.head_dim, 0, 0, 0, tokens,
+            _head_tokens(job, room),
+        )  # fmt: skip
         pointers, constants = (c_void_p * 3)(), (c_uint8 * 3)()
         for number, rest in enumerate(block.rest):
             if rest.size == 1:
@@ -146,7 +147,7 @@ class Kernels:
                 _address(block.stream.classes), _address(block.bases), byref(pointers),
                 byref(constants), *_stream(block.stream),
                 *self._room_for(self.library.kdn_scratch_bytes(byref(plane))),
-                _address(room), room.size,
+                _address(room), _span(room),
             )
         )  # fmt: skip
 
@@ -172,12 +173,23 @@ def _stream(stream: Stream) -> tuple[int, int, int, int]:
     return _address(stream.data), stream.data.size, _address(escapes), escapes.size
 
 
-def _plane_facts(job: Job, number: int) -> PlaneFacts:
+def _span(room: Bytes) -> int:
+    """From its first byte to behind its last."""
+    return int((len(room) - 1) * room.strides[0] + room.shape[1])
+
+
+def _head_tokens(job: Job, room: Bytes) -> int:
+    """How many tokens a plane's heads are apart."""
+    tokens = job.header.token_count
+    return int(tokens * room.strides[0] // room.shape[1]) if len(room) > 1 else tokens
+
+
+def _plane_facts(job: Job, number: int, head_tokens: int) -> PlaneFacts:
     """The tokens of a plane that are coded."""
     shape, turn, raw = job.shapes[number], job.turns[number], job.entry.raw_tokens
     tokens = job.header.token_count
     facts = PlaneFacts(
-        DTYPES.index(job.dtype) + 1, shape.heads, shape.head_dim, 0, 0, 0, tokens - raw, tokens
+        DTYPES.index(job.dtype) + 1, shape.heads, shape.head_dim, 0, 0, 0, tokens - raw, head_tokens
     )
     if turn is not None:
         facts.interleaved = int(turn.interleaved)
@@ -188,31 +200,36 @@ def _plane_facts(job: Job, number: int) -> PlaneFacts:
     return facts
 
 
-def _planes_facts(job: Job) -> ctypes.Array[PlaneFacts]:
+def _planes_facts(job: Job, rooms: Sequence[Bytes]) -> ctypes.Array[PlaneFacts]:
     """Those of all planes of a block, which mostly differ in where they go only."""
     found = (PlaneFacts * len(job.shapes))()
     before = None
-    for number, (shape, turn) in enumerate(zip(job.shapes, job.turns)):
-        alike = (shape.heads, shape.head_dim, turn)
-        found[number] = found[number - 1] if alike == before else _plane_facts(job, number)
+    for number, (shape, turn, room) in enumerate(zip(job.shapes, job.turns, rooms)):
+        alike = (shape.head_dim, turn, room.shape, room.strides)
+        if alike == before:
+            found[number] = found[number - 1]
+        else:
+            found[number] = _plane_facts(job, number, _head_tokens(job, room))
         before = alike
     return found
 
 
 def _from_token(job: Job, number: int, room: Bytes) -> tuple[int, int]:
     """Where the first coded token's elements go, and how many bytes there are from there."""
-    shape = job.shapes[number]
-    skipped = job.entry.raw_tokens * shape.head_dim * DTYPE_BYTES[job.dtype]
-    return _address(room) + skipped, room.size - skipped
+    shape, raw = job.shapes[number], job.entry.raw_tokens
+    skipped = raw * shape.head_dim * DTYPE_BYTES[job.dtype] if raw else 0
+    return _address(room) + skipped, _span(room) - skipped
 
 
 def _keep_raw(job: Job, block: LossyBlock, rooms: Sequence[Bytes]) -> None:
     """Puts the tokens that are not coded in their places."""
+    if not job.entry.raw_tokens:
+        return
     place = 0
     for shape, room in zip(job.shapes, rooms):
         row = shape.head_dim * DTYPE_BYTES[job.dtype]
         size = job.entry.raw_tokens * row * shape.heads
         kept = block.raw[place : place + size].reshape(shape.heads, job.entry.raw_tokens * row)
-        room.reshape(shape.heads, -1)[:, : kept.shape[1]] = kept
+        room[:, : kept.shape[1]] = kept
         place += size
 

@@ -27,11 +27,15 @@ def decode(job: Job, rooms: Sequence[Bytes]) -> None:
     (room,) = rooms
     data = np.frombuffer(job.data, np.uint8)
     if job.entry.kind == RAW:
-        room[:] = data
-    elif job.entry.kind == ZSTD:
-        _zstd(data, room)
+        room[:] = data.reshape(room.shape)
+        return
+    whole = room if room.flags.c_contiguous else np.empty(room.shape, np.uint8)
+    if job.entry.kind == ZSTD:
+        _zstd(data, whole)
     else:
-        _lz4(data, room)
+        _lz4(data, whole)
+    if whole is not room:
+        room[:] = whole
 
 
 @functools.cache

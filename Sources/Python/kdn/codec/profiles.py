@@ -15,6 +15,7 @@ from contextlib import suppress
 
 from kdn.codec.errors import EncodingError, ProfileMissing
 from kdn.codec.profile import Profile
+from kdn.pages import kept_in_pages
 
 MEMORY_BYTES_MAX = 2 << 30
 FOLDER_BYTES_MAX = 4 << 30
@@ -58,7 +59,7 @@ class Profiles:
 
     def add(self, data: bytes | bytearray | memoryview) -> Profile:
         """Takes a profile's bytes; raises EncodingError if they are none."""
-        profile = Profile(bytes(data))
+        profile = Profile(kept_in_pages(data))
         self._hold(profile)
         return profile
 

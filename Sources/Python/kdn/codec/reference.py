@@ -41,7 +41,7 @@ class Reference:
         for (job, room, block), rows in zip(lossy, numbers):
             values = reconstructed(job, block, rows)
             for place, plane in zip(room, planes(job, block, values)):
-                place[:] = plane.ravel().view(np.uint8)
+                place[:] = plane.reshape(len(place), -1).view(np.uint8)
 
 
 def _decode_exact(jobs: Sequence[tuple[Job, Sequence[Bytes]]]) -> None:
@@ -55,7 +55,7 @@ def _decode_exact(jobs: Sequence[tuple[Job, Sequence[Bytes]]]) -> None:
     for (job, room), block, numbers in zip(jobs, blocks, rows):
         coded = fields(block, numbers)
         found = elements(block, coded, job.shapes[0], REST_PLANES[job.dtype])
-        room[0][:] = found.view(np.uint8)
+        room[0][:] = found.view(np.uint8).reshape(room[0].shape)
 
 
 def read(job: Job) -> LossyBlock:

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any, Union
 
 import numpy as np
 import numpy.typing as npt
-import xxhash
 
 from kdn.codec.container import (
     EXACT,
@@ -28,6 +27,7 @@ from kdn.codec.header import header_length, read_header
 from kdn.codec.jobs import Job, Turn
 from kdn.codec.lossy import is_weighted
 from kdn.codec.profile import Profile
+from kdn.codec.rooms import OneRoom, Rooms, checksum_of
 from kdn.codec.rotation import rotation_tables
 from kdn.errors import CorruptPayload
 
@@ -40,7 +40,10 @@ Encoded = Union[bytes, bytearray, memoryview]
 
 @dataclass(frozen=True)
 class DecodedPlane:
-    """A plane of one layer: bytes of this host, or a tensor `[head, token, dim]`."""
+    """A plane of one layer: bytes of this host, or a tensor `[head, token, dim]`.
+
+    Bytes are in one row, `[head, byte]` where heads lie apart.
+    """
 
     layer_index: int
     shape: PlaneShape
@@ -55,7 +58,7 @@ class DecodedPlane:
     def bytes(self) -> Bytes:
         """The plane's bytes, brought to this host if they are elsewhere."""
         if self.data is not None:
-            return self.data
+            return self.data.reshape(-1)
         import torch
 
         host = self.tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8)
@@ -67,7 +70,8 @@ class DecodeStream:
     """Decodes one object whose bytes are fed in pieces; any error spoils all of it.
 
     Bytes are gathered in one buffer, of `length` if that is known. Decoded bytes go to `room`,
-    else to memory of its own; only blocks that hold one of `layers` are decoded, if given.
+    else to memory of its own; only blocks that hold one of `layers` are decoded, if given. With
+    `gives_planes` False none is given out before `finish`, which then checks all of them at once.
     """
 
     def __init__(
@@ -77,12 +81,17 @@ class DecodeStream:
         length: int | None = None,
         room: memoryview | None = None,
         layers: set[int] | None = None,
+        gives_planes: bool = True,
     ) -> None:
         self.header: Header | None = None
         self._decoder = decoder
         self._length = length
-        self._room = None if room is None else np.frombuffer(room, np.uint8)
+        self._room_bytes = None if room is None else len(room)
+        self._rooms: Rooms | None = None
+        if room is not None:
+            self._rooms = OneRoom(np.frombuffer(room, np.uint8))
         self._layers = layers
+        self._gives_planes = gives_planes
         self._head: Any = bytearray()
         self._data = memoryview(b"")
         self._received = 0
@@ -139,6 +148,10 @@ class DecodeStream:
         self._data = memoryview(memory).cast("B")
         self._length = len(self._data)
 
+    def decode_to(self, rooms: Rooms) -> None:
+        """Decodes to this memory, which is as the header says; before the first block comes."""
+        self._rooms = rooms
+
     def arrived(self, count: int) -> list[DecodedPlane]:
         """Says that the attached memory's first `count` bytes are there; as `feed` else."""
         if self.header is None:
@@ -155,8 +168,8 @@ class DecodeStream:
             raise EncodingError("length", self._received, "a whole object")
         if not self._decoder.verify or self._layers is not None:
             return
-        if self._room is not None:
-            found = checksum(self._room.data)
+        if self._rooms is not None:
+            found = self._rooms.checksum()
             if found != self.header.decoded_checksum:
                 raise CorruptPayload(f"decoded bytes have checksum {found:#x}")
 
@@ -173,10 +186,8 @@ class DecodeStream:
         if self._length is not None and self._length != header.object_bytes:
             raise EncodingError("length", self._length, header.object_bytes)
         self._decoder.limit(header)
-        if self._room is None and self._decoder.device is None:
-            self._room = np.empty(header.raw_bytes, np.uint8)
-        elif self._room is not None and len(self._room) != header.raw_bytes:
-            raise EncodingError("rawByteCount", header.raw_bytes, len(self._room))
+        if self._room_bytes not in (None, header.raw_bytes):
+            raise EncodingError("rawByteCount", header.raw_bytes, self._room_bytes)
         return header
 
     def _decode_complete(self, header: Header) -> list[DecodedPlane]:
@@ -246,20 +257,19 @@ class DecodeStream:
         return known
 
     def _on_host(self, jobs: Sequence[Job]) -> list[DecodedPlane]:
-        room = self._room
-        if room is None:
-            room = np.empty(jobs[0].header.raw_bytes, np.uint8)
-        rooms: list[list[Bytes]] = []
-        for job in jobs:
-            places = [room[s.offset : s.offset + s.byte_count] for s in job.shapes]
-            rooms.append(places or [room])
+        if self._rooms is None:
+            self._rooms = OneRoom(np.empty(jobs[0].header.raw_bytes, np.uint8))
+        rooms = [self._rooms.of(job.shapes) for job in jobs]
         self._decoder.host.decode(jobs, rooms)
+        if not self._gives_planes:
+            return []
         found: list[DecodedPlane] = []
         for job, places in zip(jobs, rooms):
             self._check(job, places)
             layers = job.header.layers_of(job.entry) if job.shapes else []
             for index, shape, place in zip(layers, job.shapes, places):
-                found.append(DecodedPlane(index, shape, place))
+                whole = place.reshape(-1) if place.flags.c_contiguous else place
+                found.append(DecodedPlane(index, shape, whole))
         return found
 
     def placed(self, jobs: Sequence[Job], decoded: Sequence[list[Any]]) -> list[DecodedPlane]:
@@ -279,8 +289,5 @@ class DecodeStream:
     def _check(self, job: Job, places: Sequence[Bytes]) -> None:
         if not self._decoder.verify:
             return
-        state = xxhash.xxh3_64()
-        for place in places:
-            state.update(np.ascontiguousarray(place).data)
-        if state.intdigest() != job.entry.decoded_checksum:
+        if checksum_of(places) != job.entry.decoded_checksum:
             raise CorruptPayload(f"block at {job.entry.offset} does not decode to its checksum")

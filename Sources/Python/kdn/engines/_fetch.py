@@ -26,13 +26,14 @@ if TYPE_CHECKING:
     from kdn.engines._planes import Description, Plane
 
 STEP_BYTES = 4 << 20
-# What comes encoded takes a few times less on its way; and where chunks are put to their places as
-# soon as they are decoded, a step is kept only if it comes raw.
+# What comes encoded takes a few times less on its way.
 STAGED_STEP_BYTES = 16 << 20
-ENCODED_STEP_BYTES = 48 << 20
 STEPS_IN_FLIGHT = 2
-# With a deadline the server chooses among all chunks of a request: as many as memory should hold.
-CHOICE_BYTES = 256 << 20
+# Where chunks are put to their places as soon as they are decoded, a step is kept only if it comes
+# raw; where a deadline is to be met, the server chooses among all of its chunks. So it is as large
+# as memory should hold, and the next one follows it: decoding is at work all the time, and would
+# only be held up by the bytes of two.
+LARGE_STEP_BYTES = 256 << 20
 # What is left of a deadline that has passed: whatever is there first, then.
 LEAST_SECONDS = 0.001
 
@@ -208,8 +209,8 @@ class Prefix:
         """Yields what came of each step while the next steps are under way."""
         staged = not self._encoded or not placing.is_here
         steps = deque(self._steps(plane, chunks, staged))
-        # Requests of a hurry follow each other: each is promised all of the connection.
-        in_flight = 1 if self._hurry is not None else STEPS_IN_FLIGHT
+        # In a hurry each is promised all of the connection.
+        in_flight = STEPS_IN_FLIGHT if staged and self._hurry is None else 1
         buffers = min(len(steps), in_flight + 1) if staged else 0
         size = max((step.length * len(step.chunks) for step in steps), default=0)
         free: deque[Bytes | None] = deque(empty_bytes(size).numpy() for _ in range(buffers))
@@ -220,15 +221,17 @@ class Prefix:
                     step, staging = steps.popleft(), free.popleft() if free else None
                     future = pool.submit(self._request, plane, step, staging, placing)
                     pending.append((step, staging, future))
+                # Made while bytes are on their way.
+                _ = placing.tensors
                 step, staging, future = pending.popleft()
                 yield step, future.result()
                 free.append(staging)
 
     def _steps(self, plane: Plane, chunks: range, staged: bool) -> Iterator[Step]:
         if self._hurry is not None:
-            return _whole_steps(plane, chunks, self.chunk_tokens, CHOICE_BYTES)
+            return _whole_steps(plane, chunks, self.chunk_tokens, LARGE_STEP_BYTES)
         if self._encoded:
-            size = STAGED_STEP_BYTES if staged else ENCODED_STEP_BYTES
+            size = STAGED_STEP_BYTES if staged else LARGE_STEP_BYTES
             return _whole_steps(plane, chunks, self.chunk_tokens, size)
         return _steps(plane, chunks, self.chunk_tokens)
 
@@ -252,6 +255,7 @@ class Prefix:
             get = Get(plane.key(self.hashes[chunk]), ranges=ranges)
             if staging is None:
                 get.taker, get.size = partial(self._take, placing, chunk, step), step.length
+                get.planes = partial(placing.room, chunk)
             else:
                 pieces[chunk] = staging[row * step.length : (row + 1) * step.length]
                 get.buffer = pieces[chunk]
@@ -268,7 +272,12 @@ class Prefix:
 
     @staticmethod
     def _take(placing: Placing, chunk: int, step: Step, data: memoryview) -> None:
-        """Puts a chunk that was decoded and checked to its place; in the thread that decoded it."""
+        """Puts a chunk that was decoded and checked to its place; in the thread that decoded it.
+
+        No bytes: it was decoded there.
+        """
+        if not data:
+            return
         if len(data) != step.length:
             raise CorruptPayload(f"a chunk of {len(data)} bytes instead of {step.length}")
         placing.put(chunk, step.layers, np.frombuffer(data, np.uint8))

@@ -28,14 +28,32 @@ def model_name(model: Any) -> str:
     """
     if getattr(model, "_hf_peft_config_loaded", False) or hasattr(model, "peft_config"):
         raise UnsupportedModel("the model has adapters, which can be switched: pass model_name=")
-    weights = model.state_dict(keep_vars=True)
-    state = tuple((name, t.data_ptr(), _version(t)) for name, t in weights.items())
+    state = _state(model)
     known = _names.get(model)
     if known is not None and known[0] == state:
         return known[1]
+    weights = model.state_dict(keep_vars=True)
     name = f"{model.config.model_type}-{_digest(model.config, weights)}"
     _names[model] = (state, name)
     return name
+
+
+def _state(model: torch.nn.Module) -> tuple[tuple[str, int, int], ...]:
+    """Which tensors the model has, where, and how often each was changed.
+
+    A walk of its own: asking the model for all of its state takes some times as long, before
+    every retrieve.
+    """
+    found: list[tuple[str, int, int]] = []
+    modules = [model]
+    while modules:
+        module = modules.pop()
+        for tensors in (module._parameters, module._buffers):
+            for name, tensor in tensors.items():
+                if tensor is not None:
+                    found.append((name, tensor.data_ptr(), _version(tensor)))
+        modules.extend(child for child in module._modules.values() if child is not None)
+    return tuple(found)
 
 
 def _version(tensor: torch.Tensor) -> int:

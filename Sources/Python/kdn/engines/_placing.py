@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
+from kdn.codec.container import KEYS, VALUES
 from kdn.engines._copy import copy
 from kdn.engines._memory import empty_tensors
 
@@ -16,10 +18,13 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
+    from kdn.codec.container import PlaneShape
     from kdn.engines._measure import LayerFacts
     from kdn.engines._planes import Plane
 
     Bytes = npt.NDArray[np.uint8]
+    # Of each layer, keys' and values' bytes `[head, token, byte]`; None where they are elsewhere.
+    Rows = dict[int, tuple[Bytes | None, Bytes | None]]
 
 
 @dataclass
@@ -34,18 +39,17 @@ class PlaneTensors:
 class Placing:
     """Tensors for a plane's tokens `first ..< end`, to be filled chunk by chunk.
 
-    Chunks may be put by several threads at once, each chunk by one, if the tensors are here.
+    Chunks may be put by several threads at once, each chunk by one, if the tensors are here. Who
+    needs the tensors first makes them: that may be as late as while chunks are on their way.
     """
 
     def __init__(self, plane: Plane, first: int, end: int, chunk_tokens: int) -> None:
-        self.tensors = _empty(plane, first, end)
         self._plane = plane
+        self._first = first
         self._end = end
         self._chunk_tokens = chunk_tokens
-        self._rows = {
-            number: (_rows(self.tensors.keys[number]), _rows(self.tensors.values[number]))
-            for number in self.tensors.keys
-        }
+        self._making = threading.Lock()
+        self._made: tuple[PlaneTensors, Rows] | None = None
 
     @property
     def is_here(self) -> bool:
@@ -53,14 +57,39 @@ class Placing:
 
         That thread's stream, and whether it is inferring, hold for what it does alone.
         """
-        return all(keys is not None and values is not None for keys, values in self._rows.values())
+        return all(facts.device.type == "cpu" for facts in self._plane.layers)
+
+    @property
+    def tensors(self) -> PlaneTensors:
+        """What is filled."""
+        return self._make()[0]
+
+    def _make(self) -> tuple[PlaneTensors, Rows]:
+        with self._making:
+            if self._made is None:
+                tensors = _empty(self._plane, self._first, self._end)
+                self._made = tensors, _rows_of(tensors)
+            return self._made
+
+    def room(self, chunk: int, shape: PlaneShape) -> Bytes | None:
+        """Where a plane of a chunk goes, `[head, byte]`; None unless all its tokens are wanted."""
+        start = chunk * self._chunk_tokens - self._first
+        stop = start + self._chunk_tokens
+        if start < 0 or stop > self._end - self._first or shape.plane not in (KEYS, VALUES):
+            return None
+        rows = self._make()[1][shape.layer][shape.plane]
+        if rows is None:
+            return None
+        heads, _, row = rows.shape
+        return rows.reshape(heads, -1)[:, start * row : stop * row]
 
     def put(self, chunk: int, layers: Sequence[LayerFacts], data: Bytes) -> None:
         """Copies the tokens of a chunk that are wanted: some layers of it, in payload order.
 
         `data` are the bytes of the layers, no more and no less.
         """
-        size, first = self._chunk_tokens, self.tensors.first_token
+        size, first = self._chunk_tokens, self._first
+        rows = self._make()[1]
         start, stop = max(first, chunk * size), min(self._end, (chunk + 1) * size)
         source = slice(start - chunk * size, stop - chunk * size)
         target = slice(start - first, stop - first)
@@ -69,7 +98,7 @@ class Placing:
             length = self._plane.layer_bytes(facts, size)
             piece = data[offset : offset + length]
             offset += length
-            keys, values = self._rows[facts.number]
+            keys, values = rows[facts.number]
             if keys is not None and values is not None:
                 # numpy copies without torch's threads, and lets others run beside it.
                 both = piece.reshape(2, facts.kv_heads, size, -1)
@@ -84,6 +113,13 @@ class Placing:
         both = torch.from_numpy(piece).view(facts.dtype).view(shape)
         copy(self.tensors.keys[facts.number][0, :, target], both[0, :, source])
         copy(self.tensors.values[facts.number][0, :, target], both[1, :, source])
+
+
+def _rows_of(tensors: PlaneTensors) -> Rows:
+    return {
+        number: (_rows(keys), _rows(tensors.values[number]))
+        for number, keys in tensors.keys.items()
+    }
 
 
 def _rows(tensor: torch.Tensor) -> Bytes | None:
