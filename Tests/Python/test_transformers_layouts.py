@@ -166,6 +166,31 @@ def test_a_change_of_one_number_in_one_weight_changes_the_name():
     assert model_name(model) != before
 
 
+def test_a_change_of_a_weight_that_only_its_module_knows_of_changes_the_name():
+    class Packed(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.packed = [torch.zeros(4)]
+
+        def _save_to_state_dict(self, destination, prefix, keep_vars):
+            destination[f"{prefix}packed"] = self.packed[0]
+
+    model = tiny_models.tiny_model("llama")
+    model.model.packed = Packed()
+    before = model_name(model)
+    assert model_name(model) == before
+    model.model.packed.packed[0][1] = 1
+    assert model_name(model) != before
+
+
+def test_layers_that_change_places_change_the_name():
+    model = tiny_models.tiny_model("llama")
+    before = model_name(model)
+    layers = model.model.layers
+    layers[0].mlp, layers[1].mlp = layers[1].mlp, layers[0].mlp
+    assert model_name(model) != before
+
+
 def test_a_fact_of_the_config_that_changes_the_computation_changes_the_name():
     model = tiny_models.tiny_model("llama")
     before = model_name(model)

@@ -34,7 +34,10 @@ def model_name(model: Any) -> str:
         return known[1]
     weights = model.state_dict(keep_vars=True)
     name = f"{model.config.model_type}-{_digest(model.config, weights)}"
-    _names[model] = (state, name)
+    # A module may have weights that only it knows of: what the walk does not see cannot be noticed
+    # when it changes, and is read each time.
+    if {t.data_ptr() for t in weights.values()} <= {address for _, address, _ in state}:
+        _names[model] = (state, name)
     return name
 
 
