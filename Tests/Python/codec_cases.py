@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import ctypes
+import ctypes.util
+import pathlib
+
 import numpy as np
 from codec_samples import (
+    Block,
     PlaneFacts,
     Sample,
     exact_block,
@@ -171,3 +176,34 @@ def raw_sample(dtype: str = "bf16", tokens: int = 5) -> Sample:
         stored = rng.integers(0, 256, tokens * 16 * DTYPE_BYTES[dtype], np.uint8).tobytes()
         sample.blocks.append(raw_block(plane, 0, stored))
     return sample
+
+
+def _library(name: str, file: str) -> ctypes.CDLL:
+    return ctypes.CDLL(ctypes.util.find_library(name) or str(pathlib.Path(file)))
+
+
+def packed_sample(tokens: int) -> Sample:
+    """Planes of two heads, one zstd, the other lz4."""
+    layout = Layout("bf16", (AttentionGroup((0,), 2, 8),))
+    sample = Sample(layout, tokens, codec=16)
+    for plane, (kind, pack) in enumerate(((4, zstd), (5, lz4))):
+        stored = bytes(range(plane, 32 + plane)) * tokens
+        sample.blocks.append(Block(kind, plane, 0, pack(stored), stored))
+    return sample
+
+
+def zstd(data: bytes) -> bytes:
+    library = _library("zstd", "libzstd.so.1")
+    library.ZSTD_compressBound.restype = library.ZSTD_compress.restype = ctypes.c_size_t
+    room = ctypes.create_string_buffer(library.ZSTD_compressBound(ctypes.c_size_t(len(data))))
+    size = library.ZSTD_compress(
+        room, ctypes.c_size_t(len(room)), data, ctypes.c_size_t(len(data)), 1
+    )
+    return room.raw[:size]
+
+
+def lz4(data: bytes) -> bytes:
+    library = _library("lz4", "liblz4.so.1")
+    room = ctypes.create_string_buffer(library.LZ4_compressBound(len(data)))
+    size = library.LZ4_compress_default(data, room, len(data), len(room))
+    return room.raw[:size]

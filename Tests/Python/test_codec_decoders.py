@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import ctypes
-import ctypes.util
-import pathlib
 
 import codec_cases as cases
 import numpy as np
@@ -130,7 +128,7 @@ def test_raw_blocks_decode(decoder: Decoder) -> None:
 
 def test_opaque_objects_decode_with_zstd_and_lz4(decoder: Decoder) -> None:
     stored = b"seventeen bytes, " * 999
-    for kind, codec, packed in ((4, 16, _zstd(stored)), (5, 17, _lz4(stored))):
+    for kind, codec, packed in ((4, 16, cases.zstd(stored)), (5, 17, cases.lz4(stored))):
         sample = Sample(None, codec=codec)
         sample.blocks.append(Block(kind, 3, 0, packed, stored, 0))
         assert bytes(decoder.decode(sample.bytes())) == stored
@@ -249,24 +247,3 @@ def _escapes_at(block: Block) -> int:
     words, count = (int.from_bytes(block.data[at : at + 4], "little") for at in (4, 8))
     assert count >= 1
     return len(block.data) - 2 * words - 128 - -(-2 * count // 8) * 8
-
-
-def _library(name: str, file: str) -> ctypes.CDLL:
-    return ctypes.CDLL(ctypes.util.find_library(name) or str(pathlib.Path(file)))
-
-
-def _zstd(data: bytes) -> bytes:
-    library = _library("zstd", "libzstd.so.1")
-    library.ZSTD_compressBound.restype = library.ZSTD_compress.restype = ctypes.c_size_t
-    room = ctypes.create_string_buffer(library.ZSTD_compressBound(ctypes.c_size_t(len(data))))
-    size = library.ZSTD_compress(
-        room, ctypes.c_size_t(len(room)), data, ctypes.c_size_t(len(data)), 1
-    )
-    return room.raw[:size]
-
-
-def _lz4(data: bytes) -> bytes:
-    library = _library("lz4", "liblz4.so.1")
-    room = ctypes.create_string_buffer(library.LZ4_compressBound(len(data)))
-    size = library.LZ4_compress_default(data, room, len(data), len(room))
-    return room.raw[:size]

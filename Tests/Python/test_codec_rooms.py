@@ -55,6 +55,8 @@ def samples() -> dict[str, tuple[Sample, Profile | None]]:
         "raw tokens": (cases.uniform_sample(2, "bf16", TOKENS, raw_tokens=2), None),
         "exact": (cases.exact_sample(4, "bf16", TOKENS), None),
         "transform": (transform, profile),
+        "raw": (cases.raw_sample(tokens=TOKENS), None),
+        "zstd and lz4": (cases.packed_sample(TOKENS), None),
     }
 
 

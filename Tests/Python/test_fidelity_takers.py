@@ -48,6 +48,30 @@ class Takers:
         return take
 
 
+class Rooms:
+    """Memory for the planes of every chunk, and what takers are called with."""
+
+    def __init__(self, site: Site) -> None:
+        self.planes: list[dict[int, np.ndarray]] = [{} for _ in site.keys]
+        self.taken: list[list[int]] = [[] for _ in site.keys]
+        self.gets = [
+            Get(key, taker=self._taker(n), planes=partial(self.find, n))
+            for n, key in enumerate(site.keys)
+        ]
+
+    def _taker(self, number: int):
+        return lambda data: self.taken[number].append(len(data))
+
+    def find(self, number: int, shape) -> np.ndarray | None:
+        row = shape.byte_count // shape.heads
+        room = np.zeros((shape.heads, 2 * row), np.uint8)[:, :row]
+        self.planes[number][shape.offset] = room
+        return room
+
+    def joined(self, number: int) -> bytes:
+        return b"".join(room.tobytes() for _, room in sorted(self.planes[number].items()))
+
+
 @pytest.mark.parametrize("link", ["tcp", "unix", "shm"])
 @pytest.mark.parametrize("name", ["exact", "small"])
 def test_takers_get_what_buffers_would(sites, make, name: str, link: str) -> None:
@@ -73,9 +97,10 @@ def test_what_comes_raw_is_in_the_result(kdnd_with_chain, make) -> None:
 
 
 @pytest.mark.parametrize("offset", [20, 2500, 9000])
-def test_a_bit_that_flips_on_the_way_reaches_no_taker(sites, make, offset: int) -> None:
+@pytest.mark.parametrize("receivers", [Takers, Rooms])
+def test_a_bit_that_flips_on_the_way_reaches_no_taker(sites, make, receivers, offset: int) -> None:
     site = sites("small")
-    takers = Takers(site)
+    takers = receivers(site)
     flip = BitFlip(min(offset, encoded_bytes(site) - 1))
     with (
         Relay(site.tcp, flip) as relay,
@@ -188,30 +213,6 @@ def test_an_attempt_that_was_given_up_says_nothing_of_the_next() -> None:
     assert before.settled and entry.decoding is None
 
 
-class Rooms:
-    """Memory for the planes of every chunk, and what takers are called with."""
-
-    def __init__(self, site: Site) -> None:
-        self.planes: list[dict[int, np.ndarray]] = [{} for _ in site.keys]
-        self.taken: list[list[int]] = [[] for _ in site.keys]
-        self.gets = [
-            Get(key, taker=self._taker(n), planes=partial(self.find, n))
-            for n, key in enumerate(site.keys)
-        ]
-
-    def _taker(self, number: int):
-        return lambda data: self.taken[number].append(len(data))
-
-    def find(self, number: int, shape) -> np.ndarray | None:
-        row = shape.byte_count // shape.heads
-        room = np.zeros((shape.heads, 2 * row), np.uint8)[:, :row]
-        self.planes[number][shape.offset] = room
-        return room
-
-    def joined(self, number: int) -> bytes:
-        return b"".join(room.tobytes() for _, room in sorted(self.planes[number].items()))
-
-
 @pytest.mark.parametrize("link", ["tcp", "shm"])
 @pytest.mark.parametrize("name", ["exact", "small"])
 def test_planes_are_decoded_where_there_is_memory_for_them(sites, make, name, link) -> None:
@@ -249,21 +250,6 @@ def test_memory_that_does_not_fit_makes_a_miss_of_its_object_alone(sites, make) 
     assert (found[2].hit, found[2].cause) == (False, MissCause.CORRUPT)
     assert all(found[n].hit for n in range(CHUNKS) if n != 2)
     assert rooms.taken[2] == []
-
-
-@pytest.mark.parametrize("offset", [2500, 9000])
-def test_a_bit_that_flips_on_the_way_to_a_plane_is_a_miss(sites, make, offset: int) -> None:
-    site = sites("small")
-    rooms = Rooms(site)
-    flip = BitFlip(min(offset, encoded_bytes(site) - 1))
-    with (
-        Relay(site.tcp, flip) as relay,
-        make(relay.address, fidelity="small", link="tcp") as client,
-    ):
-        found = client.get_into(rooms.gets)
-    assert flip.flipped
-    assert (found[0].hit, found[0].cause) == (False, MissCause.CORRUPT)
-    assert rooms.taken == [[]] + [[0]] * (CHUNKS - 1)
 
 
 def test_planes_need_a_taker(sites, make) -> None:
