@@ -2,6 +2,9 @@
 #include "planes.h"
 #include "products.h"
 
+#define XXH_INLINE_ALL
+#include <xxhash.h>
+
 // Whether a block has its planes, of the same tokens, and a channel for each column.
 static int32_t kdn_check_block(const kdn_block *block) {
   const kdn_basis *basis = block->basis;
@@ -11,16 +14,21 @@ static int32_t kdn_check_block(const kdn_block *block) {
     const kdn_plane *plane = &block->planes[i];
     if (!kdn_plane_span(plane)) return KDN_BAD_ARGUMENT;
     if (plane->tokens != block->planes[0].tokens) return KDN_BAD_ARGUMENT;
+    // Heads lie apart by all of their tokens; the last one's end the plane.
+    if (block->raw_tokens > KDN_ELEMENTS_MAX) return KDN_BAD_ARGUMENT;
+    if (plane->heads > 1 && plane->head_tokens - plane->tokens < block->raw_tokens) {
+      return KDN_BAD_ARGUMENT;
+    }
     channels += kdn_channels(plane);
   }
-  if (block->stream.count != count || !count || count > KDN_CHANNELS_MAX) return KDN_BAD_ARGUMENT;
+  if (!count || count > KDN_CHANNELS_MAX) return KDN_BAD_ARGUMENT;
   if (!basis) return block->plane_count == 1 && count == channels ? KDN_OK : KDN_BAD_ARGUMENT;
   if (block->block.shift > KDN_SHIFT_MAX) return KDN_BAD_ARGUMENT;
   return basis->columns == channels ? KDN_OK : KDN_BAD_ARGUMENT;
 }
 
 static uint64_t kdn_numbers(const kdn_block *block) {
-  return kdn_stride(block->stream.classes, block->stream.count) * block->planes->tokens;
+  return kdn_stride(block->block.classes, block->block.count) * block->planes->tokens;
 }
 
 // Bytes that ordering, checking, or a plane takes, whichever is most.
@@ -46,12 +54,13 @@ static uint64_t kdn_together(const kdn_block *blocks, uint64_t left) {
   return count;
 }
 
-// Scratch: the numbers of blocks that are decoded at once, and what a step takes.
-uint64_t kdn_blocks_scratch_bytes(const kdn_block *blocks, uint64_t block_count) {
+// Scratch: numbers and classes of blocks that are decoded at once, and what a step takes.
+uint64_t kdn_lossy_scratch_bytes(const kdn_block *blocks, uint64_t block_count) {
   uint64_t numbers = 0, step = 0;
   for (uint64_t i = 0; i < block_count; i++) {
     if (kdn_check_block(&blocks[i]) != KDN_OK) return 0;
-    uint64_t own = kdn_numbers(&blocks[i]) * 2 + 64, needed = kdn_step_bytes(&blocks[i]);
+    uint64_t own = kdn_numbers(&blocks[i]) * 2 + kdn_padded(blocks[i].block.count) + 2 * 64;
+    uint64_t needed = kdn_step_bytes(&blocks[i]);
     numbers = own > numbers ? own : numbers;
     step = needed > step ? needed : step;
   }
@@ -71,9 +80,21 @@ static int32_t kdn_check_sums(const kdn_block *block, uint64_t largest, uint32_t
   return largest && (bound >> 31 || largest * bound >> 31) ? KDN_SUMS_TOO_LARGE : KDN_OK;
 }
 
+// A plane that was decoded just now, and is near still.
+static void kdn_take_sum(const kdn_block *block, uint64_t index, XXH3_state_t *state) {
+  const kdn_plane *plane = &block->planes[index];
+  uint64_t token = plane->dims * kdn_element_bytes(plane->type);
+  const uint8_t *first = (const uint8_t *)block->outs[index] - block->raw_tokens * token;
+  if (!block->checksum) return;
+  for (uint64_t h = 0; h < plane->heads; h++) {
+    XXH3_64bits_update(
+      state, first + h * plane->head_tokens * token, (block->raw_tokens + plane->tokens) * token);
+  }
+}
+
 static int32_t kdn_finish_transform(
   int32_t path, const kdn_block *block, int16_t *q, uint64_t q_count, uint8_t *scratch,
-  uint64_t scratch_bytes
+  uint64_t scratch_bytes, XXH3_state_t *state
 ) {
   const kdn_transform *transform = &block->block;
   uint32_t largest = 0;
@@ -91,6 +112,7 @@ static int32_t kdn_finish_transform(
     result = kdn_reconstruct_plane(
       path, &block->planes[i], &columns, transform, NULL, q, q_count, scratch, scratch_bytes,
       block->outs[i], block->out_bytes[i]);
+    if (result == KDN_OK) kdn_take_sum(block, i, state);
     uint64_t channels = kdn_channels(&block->planes[i]);
     columns.first += channels;
     columns.scales += channels;
@@ -103,18 +125,45 @@ static int32_t kdn_finish_block(
   int32_t path, const kdn_block *block, int16_t *q, uint64_t q_count, uint8_t *scratch,
   uint64_t scratch_bytes
 ) {
-  if (block->basis) return kdn_finish_transform(path, block, q, q_count, scratch, scratch_bytes);
-  const kdn_transform *uniform = &block->block;
-  return kdn_uniform_reconstruct(
-    path, block->planes, uniform->classes, uniform->means, block->weights, uniform->step, q,
-    q_count, scratch, scratch_bytes, block->outs[0], block->out_bytes[0]);
+  int32_t result;
+  XXH3_state_t state;
+  if (block->checksum) XXH3_64bits_reset(&state);
+  if (block->basis) {
+    result = kdn_finish_transform(path, block, q, q_count, scratch, scratch_bytes, &state);
+  } else {
+    const kdn_transform *uniform = &block->block;
+    result = kdn_uniform_reconstruct(
+      path, block->planes, uniform->classes, uniform->means, block->weights, uniform->step, q,
+      q_count, scratch, scratch_bytes, block->outs[0], block->out_bytes[0]);
+    if (result == KDN_OK) kdn_take_sum(block, 0, &state);
+  }
+  if (block->checksum && result == KDN_OK) *block->checksum = XXH3_64bits_digest(&state);
+  return result;
 }
 
-int32_t kdn_decode_blocks(
+// The block's stream with its classes and the memory that it takes.
+static int32_t kdn_open_block(const kdn_block *block, kdn_stream *stream, uint8_t **scratch) {
+  const kdn_transform *own = &block->block;
+  *stream = block->stream;
+  stream->q_count = kdn_numbers(block);
+  stream->q = kdn_carve(scratch, stream->q_count * 2);
+  stream->count = own->count;
+  stream->classes = own->classes;
+  if (!block->basis) return KDN_OK;
+  uint8_t *unmarked = kdn_carve(scratch, own->count), marked_only = 0;
+  for (uint64_t n = 0; n < own->count; n++) {
+    unmarked[n] = own->classes[n] & (KDN_COARSE - 1);
+    marked_only |= own->classes[n] == KDN_COARSE;
+  }
+  stream->classes = unmarked;
+  return marked_only ? KDN_BAD_ARGUMENT : KDN_OK;
+}
+
+int32_t kdn_decode_lossy(
   int32_t path, const kdn_block *blocks, uint64_t block_count, void *scratch,
   uint64_t scratch_bytes
 ) {
-  uint64_t needed = kdn_blocks_scratch_bytes(blocks, block_count);
+  uint64_t needed = kdn_lossy_scratch_bytes(blocks, block_count);
   path = kdn_resolve(path);
   if (!needed || !path) return KDN_BAD_ARGUMENT;
   if (scratch_bytes < needed) return KDN_NO_ROOM;
@@ -124,9 +173,8 @@ int32_t kdn_decode_blocks(
     kdn_stream streams[KDN_STREAMS];
     int32_t results[KDN_STREAMS];
     for (uint64_t k = 0; k < count; k++) {
-      streams[k] = blocks[i + k].stream;
-      streams[k].q_count = kdn_numbers(&blocks[i + k]);
-      streams[k].q = kdn_carve(&free_scratch, streams[k].q_count * 2);
+      int32_t result = kdn_open_block(&blocks[i + k], &streams[k], &free_scratch);
+      if (result != KDN_OK) return result;
     }
     uint64_t rest = scratch_bytes - (uint64_t)(free_scratch - (uint8_t *)scratch);
     kdn_rans_decode_streams(path, streams, count, blocks[i].planes->tokens, results);

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ctypes
+import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import codec_cases as cases
 import numpy as np
@@ -119,6 +121,23 @@ def test_a_transform_passes_over_layers_of_other_groups(decoder: Decoder) -> Non
     )
     decoder._profiles = {profile.hash: profile}
     assert bytes(decoder.decode(sample.bytes())) == sample.decoded
+
+
+def test_threads_that_meet_a_basis_first_at_once_decode_alike(library: ctypes.CDLL) -> None:
+    sample, profile = cases.transform_sample(5, "bf16", 40, cases.rope_of(8))
+    data, threads = sample.bytes(), 8
+    with ThreadPoolExecutor(threads) as pool:
+        for _ in range(40):
+            decoder = make_decoder("kernels", library)
+            decoder._profiles = {profile.hash: profile}
+            start = threading.Barrier(threads)
+
+            def decode(decoder: Decoder = decoder, start: threading.Barrier = start) -> bytes:
+                start.wait()
+                return bytes(decoder.decode(data))
+
+            found = [pool.submit(decode) for _ in range(threads)]
+            assert {one.result() for one in found} == {sample.decoded}
 
 
 def test_raw_blocks_decode(decoder: Decoder) -> None:

@@ -290,7 +290,7 @@ KDN_API uint64_t kdn_project_scratch_bytes(uint64_t tokens, uint64_t columns);
 
 // A uniform or transform block: all that decoding it takes.
 typedef struct {
-  kdn_stream stream;        // without q; classes without marks, as many as the block has
+  kdn_stream stream;        // without q, and without classes: they are those of `block`
   const kdn_basis *basis;   // NULL: a uniform block, of one plane
   const float *weights;     // of a uniform block; NULL: 1
   kdn_transform block;
@@ -298,15 +298,18 @@ typedef struct {
   uint64_t plane_count;
   void *const *outs;        // plane i goes to outs[i], of out_bytes[i]
   const uint64_t *out_bytes;
+  uint64_t raw_tokens;      // of each head of the planes, right before outs[i], there already
+  uint64_t *checksum;       // XXH3-64 of the planes, one after the other, raw tokens and all;
+                            // NULL: not wanted
 } kdn_block;
 
 // Decodes one block after another, as kdn_uniform_decode and what is above do, up to the first that
 // cannot be, and gives its result. KDN_SUMS_TOO_LARGE: see kdn_column_bound.
-KDN_API int32_t kdn_decode_blocks(
+KDN_API int32_t kdn_decode_lossy(
   int32_t path, const kdn_block *blocks, uint64_t block_count, void *scratch,
   uint64_t scratch_bytes);
 // 0 if a block is malformed.
-KDN_API uint64_t kdn_blocks_scratch_bytes(const kdn_block *blocks, uint64_t block_count);
+KDN_API uint64_t kdn_lossy_scratch_bytes(const kdn_block *blocks, uint64_t block_count);
 
 // MARK: exact blocks
 // An element is cut in an 8-bit field E and whole raw bytes, the rest planes:

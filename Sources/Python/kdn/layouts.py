@@ -154,6 +154,9 @@ class Layout:
         if firsts != sorted(firsts):
             raise FieldError("groups", firsts, "ordered by their first layer")
 
+    def __hash__(self) -> int:
+        return hash(self.id)
+
     def encode(self) -> bytes:
         """The canonical encoding, which the id is taken from."""
         return self._encoded

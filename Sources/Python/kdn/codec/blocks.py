@@ -17,6 +17,8 @@ LANES = 32
 STATE_LEAST = 1 << 16
 CLASSES = 69
 
+_STATES = struct.Struct(f"<{LANES}I")
+
 
 @functools.cache
 def _little(dtype: Any) -> np.dtype[Any]:
@@ -68,35 +70,70 @@ class BlockReader:
         self.pad()
         return values
 
+    def place(self, size: int, field: str) -> int:
+        """Where a field of so many bytes begins; passes it and the zeros up to a multiple of 8."""
+        start = self._claim(size, field)
+        self.pad()
+        return start
+
+    def stream_places(self, most: int, escape_count: int, word_count: int) -> tuple[int, int]:
+        """Where escapes and states begin; states and words end the block.
+
+        There are at most `most` escapes and words.
+        """
+        require("block.escapeCount", escape_count, 0, most)
+        require("block.wordCount", word_count, 0, most)
+        escapes = self.place(2 * escape_count, "escapes")
+        states = self._claim(_STATES.size, "states")
+        require("block.state", min(_STATES.unpack_from(self.data, states)), STATE_LEAST, 2**32 - 1)
+        self._claim(2 * word_count, "words")
+        if self.offset != len(self.data):
+            raise EncodingError("block.byteCount", len(self.data), self.offset)
+        return escapes, states
+
     def stream(
         self, tokens: int, classes: npt.NDArray[np.uint8], escape_count: int, word_count: int
     ) -> Stream:
         """Escapes, states and words, with which a block ends."""
         most = tokens * int(np.count_nonzero(classes))
-        require("block.escapeCount", escape_count, 0, most)
-        require("block.wordCount", word_count, 0, most)
-        escapes = self.array(np.int16, escape_count, "escapes")
-        start = self.offset
-        states = self.array(np.uint32, LANES, "states")
-        require("block.state", int(states.min()), STATE_LEAST, (1 << 32) - 1)
-        words = self.values(np.uint16, word_count, "words")
-        if self.offset != len(self.data):
-            raise EncodingError("block.byteCount", len(self.data), self.offset)
-        data = np.frombuffer(self.data, np.uint8, offset=start)
-        return Stream(tokens, classes, states, words, escapes, data)
+        escapes, states = self.stream_places(most, escape_count, word_count)
+        return self.stream_at(tokens, classes, escapes, escape_count, states, word_count)
+
+    def stream_at(
+        self,
+        tokens: int,
+        classes: npt.NDArray[np.uint8],
+        escapes: int,
+        escape_count: int,
+        states: int,
+        word_count: int,
+    ) -> Stream:
+        """A stream whose fields begin there, as `stream_places` says."""
+        return Stream(
+            tokens,
+            classes,
+            self.values_at(np.uint32, states, LANES),
+            self.values_at(np.uint16, states + _STATES.size, word_count),
+            self.values_at(np.int16, escapes, escape_count),
+            np.frombuffer(self.data, np.uint8, offset=states),
+        )
 
     def pad(self) -> None:
         """Passes the zeros up to a multiple of 8."""
         start = self.offset
-        self._claim(padded(start) - start, "padding")
-        found = bytes(self.data[start : self.offset])
-        if any(found):
-            raise EncodingError("block.padding", found.hex(), "zero")
+        if start % 8:
+            self._claim(padded(start) - start, "padding")
+            found = bytes(self.data[start : self.offset])
+            if any(found):
+                raise EncodingError("block.padding", found.hex(), "zero")
 
     def values(self, dtype: Any, count: int, field: str) -> Any:
-        kind = _little(dtype)
-        start = self._claim(kind.itemsize * count, field)
-        return np.frombuffer(self.data, kind, count, start).astype(dtype, copy=False)
+        """An array without what is behind it."""
+        return self.values_at(dtype, self._claim(_little(dtype).itemsize * count, field), count)
+
+    def values_at(self, dtype: Any, start: int, count: int) -> Any:
+        """An array that begins there."""
+        return np.frombuffer(self.data, _little(dtype), count, start).astype(dtype, copy=False)
 
     def _claim(self, size: int, field: str) -> int:
         start, end = self.offset, self.offset + size

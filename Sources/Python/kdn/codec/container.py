@@ -6,6 +6,7 @@ import functools
 import struct
 from dataclasses import dataclass
 from functools import cached_property
+from typing import NamedTuple
 
 import xxhash
 
@@ -48,8 +49,7 @@ def padded(length: int) -> int:
     return -(-length // 8) * 8
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(NamedTuple):
     """One block: what it holds and where its bytes are."""
 
     kind: int
@@ -126,63 +126,68 @@ class Header:
         """The planes of each layer of the part, in payload order; () for an opaque object."""
         if self.layout is None or self.part is None:
             return ()
-        return _known_planes(self.layout, self.part, self.token_count)
+        return known_planes(self.layout, self.part, self.token_count)
 
     @property
     def class_name(self) -> str:
         """The class that was asked for; single blocks may have fallen back to a finer one."""
         return CLASSES[self.codec]
 
-    @cached_property
-    def _coverage(self) -> dict[tuple[int, int, int], tuple[list[int], list[PlaneShape]]]:
-        return {}
-
-    def layers_of(self, entry: Entry) -> list[int]:
+    def layers_of(self, entry: Entry) -> tuple[int, ...]:
         """Indices of the layers that a block holds: those of its first one's group from it on."""
-        return self._covered(entry)[0]
+        return self._coverage(entry).layers
 
-    def covered(self, entry: Entry) -> list[PlaneShape]:
-        """The planes that a block holds, layer by layer."""
-        return self._covered(entry)[1]
+    def covered(self, entry: Entry) -> tuple[PlaneShape, ...]:
+        """The planes that a block holds, layer by layer; all but their places are alike."""
+        return self._coverage(entry).shapes
 
-    def _covered(self, entry: Entry) -> tuple[list[int], list[PlaneShape]]:
-        place = (entry.first_layer, entry.layer_count, entry.plane)
-        known = self._coverage.get(place)
-        if known is None:
-            layers = self._layers_of(entry)
-            shapes = [
-                shape
-                for index in layers
-                for shape in self.planes[index]
-                if entry.plane == shape.plane
-            ]
-            known = self._coverage[place] = layers, shapes
-        return known
-
-    def _layers_of(self, entry: Entry) -> list[int]:
-        first = [shape for row in self.planes[entry.first_layer :][:1] for shape in row]
-        found: list[int] = []
-        for index in range(entry.first_layer, len(self.planes)):
-            if len(found) == entry.layer_count:
-                break
-            shape = self.planes[index][0]
-            if shape.group_index == first[0].group_index:
-                found.append(index)
-        return found
+    def channels_of(self, entry: Entry) -> int:
+        """Numbers per token, over all planes of a block."""
+        return self._coverage(entry).channels
 
     def decoded_bytes(self, entry: Entry) -> int:
         """How many bytes a block decodes to."""
-        if entry.plane == OBJECT:
-            return self.raw_bytes
-        return sum(shape.byte_count for shape in self.covered(entry))
+        return self.raw_bytes if entry.plane == OBJECT else self._coverage(entry).byte_count
+
+    def _coverage(self, entry: Entry) -> Coverage:
+        if self.layout is None or self.part is None:
+            return Coverage((), (), 0, 0)
+        place = entry.first_layer, entry.layer_count, entry.plane
+        return known_coverage(self.layout, self.part, self.token_count, *place)
+
+
+class Coverage(NamedTuple):
+    """What a block holds: see Header.layers_of and the like."""
+
+    layers: tuple[int, ...]
+    shapes: tuple[PlaneShape, ...]
+    channels: int
+    byte_count: int
 
 
 @functools.lru_cache(maxsize=16)
-def _known_planes(
+def known_planes(
     layout: Layout, part: Part, tokens: int
 ) -> tuple[tuple[PlaneShape, ...], ...]:
     """The planes of objects that are alike, of which an engine reads many."""
     return planes_of(layout, part, tokens)
+
+
+@functools.lru_cache(maxsize=1024)
+def known_coverage(
+    layout: Layout, part: Part, tokens: int, first_layer: int, layer_count: int, plane: int
+) -> Coverage:
+    """What blocks of objects that are alike hold."""
+    planes = known_planes(layout, part, tokens)
+    layers: list[int] = []
+    for index in range(first_layer, len(planes)):
+        if len(layers) == layer_count:
+            break
+        if planes[index][0].group_index == planes[first_layer][0].group_index:
+            layers.append(index)
+    shapes = tuple(shape for index in layers for shape in planes[index] if shape.plane == plane)
+    channels, size = sum(s.channels for s in shapes), sum(s.byte_count for s in shapes)
+    return Coverage(tuple(layers), shapes, channels, size)
 
 
 def planes_of(layout: Layout, part: Part, tokens: int) -> tuple[tuple[PlaneShape, ...], ...]:

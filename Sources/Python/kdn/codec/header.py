@@ -31,6 +31,8 @@ from kdn.codec.container import (
     Entry,
     Header,
     checksum,
+    known_coverage,
+    known_planes,
     padded,
 )
 from kdn.codec.errors import EncodingError, require
@@ -96,6 +98,7 @@ def read_header(data: bytes | bytearray | memoryview) -> Header:
         frequencies, offset = _read_frequencies(view, layout, offset)
     index_end = offset + block_count * ENTRY.size
     require("headerBytes", header_bytes, index_end + 8, index_end + 8)
+    part, token_bytes = _read_part(view, layout)
     header = Header(
         codec=fields[2],
         header_bytes=header_bytes,
@@ -103,7 +106,7 @@ def read_header(data: bytes | bytearray | memoryview) -> Header:
         raw_checksum=fields[7],
         decoded_checksum=fields[8],
         layout_id=fields[9],
-        part=_read_part(view, layout),
+        part=part,
         first_token=require("firstToken", fields[11], 0, POSITION_MAX),
         token_count=fields[12],
         layout=layout,
@@ -111,7 +114,7 @@ def read_header(data: bytes | bytearray | memoryview) -> Header:
         frequencies=frequencies,
         entries=tuple(_read_entries(view, offset, block_count)),
     )
-    _check_header(header)
+    _check_header(header, token_bytes)
     return header
 
 
@@ -142,88 +145,116 @@ def _known_layout(encoded: bytes) -> Layout:
     return Layout.decode(encoded)
 
 
-def _read_part(view: memoryview, layout: Layout | None) -> Part | None:
+def _read_part(view: memoryview, layout: Layout | None) -> tuple[Part | None, int]:
+    """The part, and how many bytes a token of it takes."""
     if layout is None:
-        return None
+        return None, 0
     try:
-        part = Part(*_PART.unpack_from(view, 56))
-        layout.bytes_per_token(part)
+        return _known_part(layout, bytes(view[56:64]))
     except FieldError as error:
         raise EncodingError(f"part.{error.field}", error.value, error.limit) from error
-    return part
+
+
+@functools.lru_cache(maxsize=16)
+def _known_part(layout: Layout, encoded: bytes) -> tuple[Part, int]:
+    part = Part(*_PART.unpack(encoded))
+    return part, layout.bytes_per_token(part)
 
 
 def _read_frequencies(
     view: memoryview, layout: Layout, offset: int
 ) -> tuple[tuple[tuple[float, ...], ...], int]:
+    """Those of each group, and where they end."""
+    groups = rotated_groups(layout)
+    ropes = [layout.groups[index].rope for index in groups]
+    counts = tuple(0 if rope is None else rope.rotary_dims // 2 for rope in ropes)
+    end = offset + 8 * sum(counts)
+    if end > len(view):
+        raise EncodingError("headerBytes", len(view), f"at least {end}")
+    found = _known_frequencies(bytes(view[offset:end]), counts)
     rows: list[tuple[float, ...]] = [()] * len(layout.groups)
-    for index in rotated_groups(layout):
-        rope = layout.groups[index].rope
-        count = 0 if rope is None else rope.rotary_dims // 2
-        if offset + 8 * count > len(view):
-            raise EncodingError("headerBytes", len(view), f"at least {offset + 8 * count}")
-        row = struct.unpack_from(f"<{count}d", view, offset)
+    for index, row in zip(groups, found):
+        rows[index] = row
+    return tuple(rows), end
+
+
+@functools.lru_cache(maxsize=16)
+def _known_frequencies(encoded: bytes, counts: tuple[int, ...]) -> tuple[tuple[float, ...], ...]:
+    """So many of each group, one after the other."""
+    rows: list[tuple[float, ...]] = []
+    offset = 0
+    for count in counts:
+        row = struct.unpack_from(f"<{count}d", encoded, offset)
         for frequency in row:
             if not (math.isfinite(frequency) and abs(frequency) <= 1e6):
                 raise EncodingError("frequency", frequency, "finite, at most 1e6")
-        rows[index] = row
+        rows.append(row)
         offset += 8 * count
-    return tuple(rows), offset
+    return tuple(rows)
 
 
 def _read_entries(view: memoryview, offset: int, count: int) -> list[Entry]:
     entries: list[Entry] = []
     place = len(view)
-    for number in range(count):
-        row = ENTRY.unpack_from(view, offset + number * ENTRY.size)
+    for row in ENTRY.iter_unpack(view[offset : offset + count * ENTRY.size]):
         require("block.kind", row[0], RAW, LZ4)
         require("block.plane", row[1], KEYS, OBJECT)
         require("block.layerCount", row[3], 0 if row[1] == OBJECT else 1, 4096)
         require("block.byteCount", row[6], 1, RAW_BYTES_MAX)
         require("block.offset", row[5], place, place)
         require("block.reserved", row[9], 0, 0)
-        entries.append(Entry(*row[:9]))
-        place = padded(entries[-1].end)
+        entries.append(Entry._make(row[:9]))
+        place = padded(row[5] + row[6])
     return entries
 
 
-def _check_header(header: Header) -> None:
+def _check_header(header: Header, token_bytes: int) -> None:
     if header.codec in LOSSLESS and header.raw_checksum != header.decoded_checksum:
         raise EncodingError("decodedChecksum", header.decoded_checksum, header.raw_checksum)
-    if header.layout is None or header.part is None:
+    layout, part, tokens = header.layout, header.part, header.token_count
+    if layout is None or part is None:
         _check_opaque(header)
         return
-    expected = header.layout.bytes_per_token(header.part) * header.token_count
+    expected = token_bytes * tokens
     require("rawByteCount", header.raw_bytes, expected, expected)
-    uncovered = {(index, shape.plane) for index, row in enumerate(header.planes) for shape in row}
-    before = (-1, -1)
+    _check_blocks(layout, part, tokens, tuple(entry[:5] for entry in header.entries))
     for entry in header.entries:
-        if (entry.first_layer, entry.plane) <= before:
-            raise EncodingError("block.firstLayerIndex", entry.first_layer, "in order")
-        before = (entry.first_layer, entry.plane)
-        _check_covered(header, entry, uncovered)
+        if entry.kind == RAW:
+            size = header.decoded_bytes(entry)
+            require("block.byteCount", entry.byte_count, size, size)
+
+
+@functools.lru_cache(maxsize=16)
+def _check_blocks(
+    layout: Layout, part: Part, tokens: int, blocks: tuple[tuple[int, ...], ...]
+) -> None:
+    """Checks what blocks say that they hold: the first fields of their entries.
+
+    Those of objects that are alike mostly say the same.
+    """
+    planes = known_planes(layout, part, tokens)
+    uncovered = {(index, shape.plane) for index, row in enumerate(planes) for shape in row}
+    before = (-1, -1)
+    for kind, plane, first, count, raw_tokens in blocks:
+        if (first, plane) <= before:
+            raise EncodingError("block.firstLayerIndex", first, "in order")
+        before = (first, plane)
+        held = known_coverage(layout, part, tokens, first, count, plane)
+        if len(held.layers) != count:
+            raise EncodingError("block.layerCount", count, f"{len(held.layers)} in the group")
+        lossy = kind in (UNIFORM, TRANSFORM)
+        require("block.rawTokens", raw_tokens, 0, tokens - 1 if lossy else 0)
+        for index in held.layers:
+            if (index, plane) not in uncovered:
+                raise EncodingError("block.plane", plane, f"one that is open in layer {index}")
+            uncovered.remove((index, plane))
+        if kind != TRANSFORM:
+            require("block.layerCount", count, 1, 1)
+        opaque = any(isinstance(shape.group, OpaqueGroup) for shape in held.shapes)
+        if opaque and kind in (EXACT, UNIFORM, TRANSFORM):
+            raise EncodingError("block.kind", kind, "raw, zstd or lz4 in an opaque group")
     if uncovered:
         raise EncodingError("blocks", min(uncovered), "covering each plane")
-
-
-def _check_covered(header: Header, entry: Entry, uncovered: set[tuple[int, int]]) -> None:
-    layers = header.layers_of(entry)
-    if len(layers) != entry.layer_count:
-        raise EncodingError("block.layerCount", entry.layer_count, f"{len(layers)} in the group")
-    lossy = entry.kind in (UNIFORM, TRANSFORM)
-    require("block.rawTokens", entry.raw_tokens, 0, header.token_count - 1 if lossy else 0)
-    for index in layers:
-        if (index, entry.plane) not in uncovered:
-            raise EncodingError("block.plane", entry.plane, f"one that is open in layer {index}")
-        uncovered.remove((index, entry.plane))
-    if entry.kind != TRANSFORM:
-        require("block.layerCount", entry.layer_count, 1, 1)
-    if entry.kind in (EXACT, UNIFORM, TRANSFORM):
-        if any(isinstance(shape.group, OpaqueGroup) for shape in header.covered(entry)):
-            raise EncodingError("block.kind", entry.kind, "raw, zstd or lz4 in an opaque group")
-    if entry.kind == RAW:
-        size = header.decoded_bytes(entry)
-        require("block.byteCount", entry.byte_count, size, size)
 
 
 def _check_opaque(header: Header) -> None:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from kdn.codec.container import Entry, Header, PlaneShape
 from kdn.codec.profile import Basis
+from kdn.codec.rooms import Rooms
+from kdn.codec.rotation import rotation_tables
 
 Bytes = npt.NDArray[np.uint8]
 Floats = npt.NDArray[np.float32]
@@ -26,17 +29,33 @@ class Turn:
     rotated_from: int
 
 
-@dataclass(frozen=True)
-class Job:
-    """One block to decode. `weights` are None for 1; `turns` has one item for each plane."""
+@functools.lru_cache(maxsize=64)
+def turn_of(
+    frequencies: tuple[float, ...],
+    first_token: int,
+    tokens: int,
+    interleaved: bool,
+    rotated_from: int,
+) -> Turn:
+    """How keys turn, the same object for all that turn alike; see rotation_tables."""
+    tables = rotation_tables(frequencies, first_token, tokens)
+    return Turn(*tables, interleaved, rotated_from)
+
+
+class Job(NamedTuple):
+    """One block to decode: its bytes, which begin at `address`, and what they need.
+
+    `weights` are None for 1; all planes turn as `turn` says.
+    """
 
     header: Header
     entry: Entry
     shapes: Sequence[PlaneShape]
     data: memoryview
-    weights: Floats | None
-    basis: Basis | None
-    turns: Sequence[Turn | None]
+    address: int
+    weights: Floats | None = None
+    basis: Basis | None = None
+    turn: Turn | None = None
 
     @property
     def dtype(self) -> str:
@@ -46,7 +65,12 @@ class Job:
     @property
     def channels(self) -> int:
         """Numbers per token, over all planes of the block."""
-        return sum(shape.channels for shape in self.shapes)
+        return self.header.channels_of(self.entry)
+
+    @property
+    def rank(self) -> int | None:
+        """The most coefficients that a transform block may have."""
+        return None if self.basis is None else self.basis.rank
 
 
 class HostBackEnd(Protocol):
@@ -54,8 +78,8 @@ class HostBackEnd(Protocol):
 
     name: str
 
-    def decode(self, jobs: Sequence[Job], rooms: Sequence[Sequence[Bytes]]) -> None:
-        """Decodes each job into its rooms, one for each of its planes: see Rooms.of.
+    def decode(self, jobs: Sequence[Job], rooms: Rooms) -> list[int | None]:
+        """Decodes blocks of one object; gives the checksum of each one's planes, if it took it.
 
         Raises EncodingError for a block that is not as it must be.
         """

@@ -5,12 +5,14 @@ from __future__ import annotations
 import ctypes
 import os
 import pathlib
-from ctypes import POINTER, c_float, c_int32, c_uint8, c_uint32, c_uint64, c_void_p
+import struct
+from ctypes import POINTER, c_int32, c_uint8, c_uint32, c_uint64, c_void_p
 from typing import Any
 
 VARIABLE = "KDN_KERNELS"
 FILE_NAME = "libkdnkernels.so.1"
 PACKAGED = pathlib.Path("/usr/lib/kdn") / FILE_NAME
+
 
 class PlaneFacts(ctypes.Structure):
     """kdn_plane."""
@@ -41,48 +43,11 @@ class BasisFacts(ctypes.Structure):
     ]
 
 
-class TransformFacts(ctypes.Structure):
-    """kdn_transform."""
-
-    _fields_ = [
-        ("classes", c_void_p),
-        ("means", c_void_p),
-        ("count", c_uint64),
-        ("shift", c_uint32),
-        ("step", c_float),
-    ]
-
-
-class StreamFacts(ctypes.Structure):
-    """kdn_stream."""
-
-    _fields_ = [
-        ("tables", c_void_p),
-        ("table_count", c_uint32),
-        ("classes", c_void_p),
-        ("count", c_uint64),
-        ("stream", c_void_p),
-        ("stream_bytes", c_uint64),
-        ("escapes", c_void_p),
-        ("escape_count", c_uint64),
-        ("q", c_void_p),
-        ("q_count", c_uint64),
-    ]
-
-
-class BlockFacts(ctypes.Structure):
-    """kdn_block."""
-
-    _fields_ = [
-        ("stream", StreamFacts),
-        ("basis", POINTER(BasisFacts)),
-        ("weights", c_void_p),
-        ("block", TransformFacts),
-        ("planes", POINTER(PlaneFacts)),
-        ("plane_count", c_uint64),
-        ("outs", POINTER(c_void_p)),
-        ("out_bytes", POINTER(c_uint64)),
-    ]
+# kdn_block, field by field: of kdn_stream tables, their number, classes, count, bytes, how many,
+# escapes, how many, numbers, how many; basis, weights; of kdn_transform classes, means, count,
+# shift, step; planes, how many, outs, their bytes; raw tokens, checksum. Packed in one go, as one
+# is made for every block of every object.
+BLOCK = struct.Struct("@ PIPQPQPQPQ PP PPQIf PQPP QP")
 
 
 _STREAM = [c_void_p, c_uint64, c_void_p, c_uint64]
@@ -94,10 +59,10 @@ _FUNCTIONS: dict[str, tuple[Any, list[Any]]] = {
     "kdn_decode_table": (c_int32, [c_void_p, c_void_p]),
     "kdn_scratch_bytes": (c_uint64, [POINTER(PlaneFacts)]),
     "kdn_column_sums": (None, [c_void_p, c_uint64, c_uint64, c_void_p, c_void_p]),
-    "kdn_decode_blocks": (
-        c_int32, [c_int32, POINTER(BlockFacts), c_uint64, c_void_p, c_uint64]
+    "kdn_decode_lossy": (
+        c_int32, [c_int32, c_void_p, c_uint64, c_void_p, c_uint64]
     ),
-    "kdn_blocks_scratch_bytes": (c_uint64, [POINTER(BlockFacts), c_uint64]),
+    "kdn_lossy_scratch_bytes": (c_uint64, [c_void_p, c_uint64]),
     "kdn_exact_decode": (
         c_int32,
         [

@@ -5,29 +5,24 @@ from __future__ import annotations
 import ctypes
 import threading
 import weakref
+from array import array
 from collections.abc import Sequence
-from ctypes import byref, c_uint8, c_uint64, c_void_p, pointer
+from ctypes import byref, c_uint8, c_uint64, c_void_p
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from kdn.codec import plain
-from kdn.codec.blocks import CLASSES, Stream
+from kdn.codec.blocks import CLASSES, LANES, Stream
 from kdn.codec.container import EXACT, TRANSFORM, UNIFORM
 from kdn.codec.errors import EncodingError
 from kdn.codec.exact import read_exact
-from kdn.codec.jobs import Bytes, Job
-from kdn.codec.kernel_library import (
-    BasisFacts,
-    BlockFacts,
-    PlaneFacts,
-    StreamFacts,
-    TransformFacts,
-)
-from kdn.codec.lossy import LossyBlock
+from kdn.codec.jobs import Bytes, Job, Rooms
+from kdn.codec.kernel_library import BLOCK, BasisFacts, PlaneFacts
+from kdn.codec.kernel_planes import head_tokens, planes_of
+from kdn.codec.lossy import LossyFields, lossy_fields
 from kdn.codec.profile import Basis
-from kdn.codec.reference import read
 from kdn.layouts import DTYPE_BYTES, DTYPES
 
 SLOTS = 2048
@@ -55,57 +50,79 @@ class Kernels:
         self.library = library
         self.path = path
         self._static = np.empty((CLASSES + 1) * SLOTS, np.uint32)
-        self._raise(library.kdn_static_tables(_address(self._static), None, None))
+        self._tables = _address(self._static)
+        self._raise(library.kdn_static_tables(self._tables, None, None))
+        # So short a call that others need not go on during it: to do so takes longer.
+        held = ctypes.PyDLL(library._name, handle=library._handle)
+        self._scratch_bytes = held.kdn_lossy_scratch_bytes
+        self._scratch_bytes.restype = library.kdn_lossy_scratch_bytes.restype
+        self._scratch_bytes.argtypes = library.kdn_lossy_scratch_bytes.argtypes
         self._local = threading.local()
         self._bases: weakref.WeakKeyDictionary[Basis, BasisFacts] = weakref.WeakKeyDictionary()
 
-    def decode(self, jobs: Sequence[Job], rooms: Sequence[Sequence[Bytes]]) -> None:
+    def decode(self, jobs: Sequence[Job], rooms: Rooms) -> list[int | None]:
         """As HostBackEnd says."""
-        # The library is told addresses only: what it is told of lives until it is done.
-        blocks: list[tuple[BlockFacts, LossyBlock]] = []
-        for job, room in zip(jobs, rooms):
-            if job.entry.kind == EXACT:
-                self._exact(job, room[0])
-            elif job.entry.kind not in (UNIFORM, TRANSFORM):
-                plain.decode(job, room)
+        found: list[int | None] = [None] * len(jobs)
+        lossy: list[int] = []
+        for number, job in enumerate(jobs):
+            if job.entry.kind in (UNIFORM, TRANSFORM):
+                lossy.append(number)
+            elif job.entry.kind == EXACT:
+                self._exact(job, rooms.of(job.shapes)[0])
             else:
-                block = read(job)
-                _keep_raw(job, block, room)
-                blocks.append((self._block_facts(job, block, room), block))
-        if blocks:
-            self._decode_lossy([facts for facts, _ in blocks])
+                plain.decode(job, rooms.of(job.shapes))
+        if lossy:
+            checksums = self._decode_lossy([jobs[number] for number in lossy], rooms)
+            for number, checksum in zip(lossy, checksums):
+                found[number] = checksum
+        return found
 
-    def _decode_lossy(self, blocks: Sequence[BlockFacts]) -> None:
-        """All of them in one call, during which other threads go on."""
-        facts = (BlockFacts * len(blocks))(*blocks)
-        scratch = self._room_for(self.library.kdn_blocks_scratch_bytes(facts, len(blocks)))
-        self._raise(self.library.kdn_decode_blocks(self.path, facts, len(blocks), *scratch))
+    def _decode_lossy(self, jobs: Sequence[Job], rooms: Rooms) -> Sequence[int]:
+        """All of them in one call, during which other threads go on; gives planes' checksums."""
+        count = len(jobs)
+        blocks = ctypes.create_string_buffer(BLOCK.size * count)
+        checksums = (c_uint64 * count)()
+        first = ctypes.addressof(checksums)
+        # The library is told addresses only: what it is told of lives until it is done.
+        kept = [
+            self._pack(blocks, number, job, rooms, first + 8 * number)
+            for number, job in enumerate(jobs)
+        ]
+        scratch = self._room_for(self._scratch_bytes(blocks, count))
+        self._raise(self.library.kdn_decode_lossy(self.path, blocks, count, *scratch))
+        del kept
+        return checksums
 
-    def _block_facts(self, job: Job, block: LossyBlock, rooms: Sequence[Bytes]) -> BlockFacts:
-        stream, count = block.stream, len(block.means)
-        weights = basis = None
+    def _pack(
+        self, blocks: Any, number: int, job: Job, rooms: Rooms, checksum: int
+    ) -> tuple[Any, ...]:
+        """Puts a block among those that the library is told of; gives what is to live on."""
+        fields = lossy_fields(job.header, job.entry, job.channels, job.data, job.rank)
+        start, raw_tokens = job.address, job.entry.raw_tokens
+        weights, basis = 0, None
         if job.entry.kind == TRANSFORM:
             if job.basis is None:
                 raise EncodingError("block.kind", job.entry.kind, "one that needs no basis")
-            basis = pointer(self._basis_facts(job.basis))
-        elif block.weighted and job.weights is not None:
+            basis = self._basis_facts(job.basis)
+        elif fields.weighted and job.weights is not None:
             weights = _address(job.weights)
-        places = [_from_token(job, number, room) for number, room in enumerate(rooms)]
-        return BlockFacts(
-            StreamFacts(
-                _address(self._static), CLASSES + 1, _address(stream.classes), count,
-                *_stream(stream),
-            ),
-            basis,
-            weights,
-            TransformFacts(
-                _address(block.marked), _address(block.means), count, block.shift, block.step
-            ),
-            _planes_facts(job, rooms),
-            len(places),
-            (c_void_p * len(places))(*(address for address, _ in places)),
-            (c_uint64 * len(places))(*(size for _, size in places)),
+        if raw_tokens:
+            _keep_raw(job, fields, rooms.of(job.shapes))
+        places = rooms.places(job.shapes)
+        planes = planes_of(job, places)
+        outs = array("Q", [place.address + planes.skipped for place in places])
+        classes = start + fields.classes
+        BLOCK.pack_into(
+            blocks, BLOCK.size * number,
+            self._tables, CLASSES + 1, 0, 0,
+            start + fields.states, 4 * LANES + 2 * fields.word_count,
+            start + fields.escapes, fields.escape_count, 0, 0,
+            0 if basis is None else ctypes.addressof(basis), weights,
+            classes, start + fields.means, fields.count, fields.shift, fields.step,
+            planes.address, len(places), outs.buffer_info()[0], planes.sizes,
+            raw_tokens, checksum,
         )  # fmt: skip
+        return basis, planes, outs
 
     def _basis_facts(self, basis: Basis) -> BasisFacts:
         """What the library is told of a basis, found out once."""
@@ -133,7 +150,7 @@ class Kernels:
             self._raise(self.library.kdn_decode_table(_address(row), place))
         plane = PlaneFacts(
             DTYPES.index(job.dtype) + 1, shape.heads, shape.head_dim, 0, 0, 0, tokens,
-            _head_tokens(job, room),
+            head_tokens(shape, job.dtype, room.strides[0] if len(room) > 1 else room.size),
         )  # fmt: skip
         pointers, constants = (c_void_p * 3)(), (c_uint8 * 3)()
         for number, rest in enumerate(block.rest):
@@ -178,58 +195,11 @@ def _span(room: Bytes) -> int:
     return int((len(room) - 1) * room.strides[0] + room.shape[1])
 
 
-def _head_tokens(job: Job, room: Bytes) -> int:
-    """How many tokens a plane's heads are apart."""
-    tokens = job.header.token_count
-    return int(tokens * room.strides[0] // room.shape[1]) if len(room) > 1 else tokens
-
-
-def _plane_facts(job: Job, number: int, head_tokens: int) -> PlaneFacts:
-    """The tokens of a plane that are coded."""
-    shape, turn, raw = job.shapes[number], job.turns[number], job.entry.raw_tokens
-    tokens = job.header.token_count
-    facts = PlaneFacts(
-        DTYPES.index(job.dtype) + 1, shape.heads, shape.head_dim, 0, 0, 0, tokens - raw, head_tokens
-    )
-    if turn is not None:
-        facts.interleaved = int(turn.interleaved)
-        facts.rotary_first = turn.rotated_from
-        facts.rotary_dims = 2 * turn.cosines.shape[1]
-        facts.cosines = _address(turn.cosines[raw:])
-        facts.sines = _address(turn.sines[raw:])
-    return facts
-
-
-def _planes_facts(job: Job, rooms: Sequence[Bytes]) -> ctypes.Array[PlaneFacts]:
-    """Those of all planes of a block, which mostly differ in where they go only."""
-    found = (PlaneFacts * len(job.shapes))()
-    before = None
-    for number, (shape, turn, room) in enumerate(zip(job.shapes, job.turns, rooms)):
-        alike = (shape.head_dim, turn, room.shape, room.strides)
-        if alike == before:
-            found[number] = found[number - 1]
-        else:
-            found[number] = _plane_facts(job, number, _head_tokens(job, room))
-        before = alike
-    return found
-
-
-def _from_token(job: Job, number: int, room: Bytes) -> tuple[int, int]:
-    """Where the first coded token's elements go, and how many bytes there are from there."""
-    shape, raw = job.shapes[number], job.entry.raw_tokens
-    skipped = raw * shape.head_dim * DTYPE_BYTES[job.dtype] if raw else 0
-    return _address(room) + skipped, _span(room) - skipped
-
-
-def _keep_raw(job: Job, block: LossyBlock, rooms: Sequence[Bytes]) -> None:
+def _keep_raw(job: Job, fields: LossyFields, rooms: Sequence[Bytes]) -> None:
     """Puts the tokens that are not coded in their places."""
-    if not job.entry.raw_tokens:
-        return
-    place = 0
+    place = fields.raw
     for shape, room in zip(job.shapes, rooms):
-        row = shape.head_dim * DTYPE_BYTES[job.dtype]
-        size = job.entry.raw_tokens * row * shape.heads
-        kept = block.raw[place : place + size].reshape(shape.heads, job.entry.raw_tokens * row)
-        room[:, : kept.shape[1]] = kept
-        place += size
-
+        row = job.entry.raw_tokens * shape.head_dim * DTYPE_BYTES[job.dtype]
+        kept = np.frombuffer(job.data, np.uint8, shape.heads * row, place)
+        room[:, :row] = kept.reshape(shape.heads, row)
+        place += kept.size

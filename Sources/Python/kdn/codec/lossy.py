@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from kdn.codec.blocks import CLASSES, BlockReader, Stream
-from kdn.codec.container import TRANSFORM, Entry, Header, PlaneShape
+from kdn.codec.container import TRANSFORM, Entry, Header
 from kdn.codec.errors import EncodingError, require
 from kdn.layouts import DTYPE_BYTES
 
@@ -23,9 +23,31 @@ SHIFT_MAX = 8
 COARSE_MAX = 127
 
 _HEAD = struct.Struct("<fIII")
+_UNIFORM_CLASSES = bytes(range(CLASSES + 1))
+_TRANSFORM_CLASSES = _UNIFORM_CLASSES + bytes(COARSE + number for number in range(1, CLASSES + 1))
 
 Bytes = npt.NDArray[np.uint8]
 Floats = npt.NDArray[np.float32]
+
+
+class LossyFields(NamedTuple):
+    """Numbers of a block, and where its arrays begin in it: all that can be checked without them.
+
+    `count` coefficients (channels of a uniform block), of which `coded` have a class.
+    """
+
+    step: float
+    weighted: bool
+    shift: int
+    count: int
+    coded: int
+    escape_count: int
+    word_count: int
+    classes: int
+    means: int
+    raw: int
+    escapes: int
+    states: int
 
 
 @dataclass(frozen=True)
@@ -52,13 +74,13 @@ def is_weighted(data: memoryview) -> bool:
     return len(data) >= _HEAD.size and bool(_HEAD.unpack_from(data)[3] & 1)
 
 
-def read_lossy(
+def lossy_fields(
     header: Header,
     entry: Entry,
-    shapes: Sequence[PlaneShape],
+    channels: int,
     data: memoryview,
     coefficients: int | None = None,
-) -> LossyBlock:
+) -> LossyFields:
     """The fields of a block; `coefficients` of a transform block come from its profile.
 
     Raises EncodingError naming the field at fault.
@@ -67,31 +89,57 @@ def read_lossy(
     dtype = header.layout.dtype
     if dtype not in LOSSY_DTYPES:
         raise EncodingError("block.kind", entry.kind, f"a lossless one for {dtype}")
-    channels = sum(shape.channels for shape in shapes)
     reader = BlockReader(data)
     step, word_count, escape_count, number = reader.take(_HEAD)
     if not STEP_LEAST <= step <= STEP_MOST:
         raise EncodingError("block.step", step, "2^-40 to 2^40")
-    shift = 0
+    shift, count, weighted, known = 0, channels, number == 1, _UNIFORM_CLASSES
     if entry.kind == TRANSFORM:
         count = require("block.coefficients", number & 0xFFFFFF, 1, coefficients or 0)
         shift = require("block.shift", number >> 24, 0, SHIFT_MAX)
+        weighted, known = True, _TRANSFORM_CLASSES
     else:
         require("block.flags", number, 0, 1 if any(header.profile) else 0)
-        count = channels
-    marked = reader.array(np.uint8, count, "classes")
-    classes = _unmarked(marked) if entry.kind == TRANSFORM else marked
-    require("block.class", int(classes.max()), 0, CLASSES)
-    means = reader.array(np.int16, count, "means")
-    raw = reader.array(np.uint8, entry.raw_tokens * channels * DTYPE_BYTES[dtype], "rawTokens")
-    tokens = header.token_count - entry.raw_tokens
-    stream = reader.stream(tokens, classes, escape_count, word_count)
-    weighted = entry.kind == TRANSFORM or number == 1
-    return LossyBlock(step, weighted, means, raw, stream, marked, shift)
+    classes = reader.place(count, "classes")
+    coded = count - _uncoded(bytes(data[classes : classes + count]), known)
+    means = reader.place(2 * count, "means")
+    raw = reader.place(entry.raw_tokens * channels * DTYPE_BYTES[dtype], "rawTokens")
+    most = (header.token_count - entry.raw_tokens) * coded
+    escapes, states = reader.stream_places(most, escape_count, word_count)
+    return LossyFields(
+        step, weighted, shift, count, coded, escape_count, word_count,
+        classes, means, raw, escapes, states,
+    )  # fmt: skip
 
 
-def _unmarked(marked: Bytes) -> Bytes:
-    """Class bytes without the marks of coarse rows, which only coded coefficients have."""
-    if (marked == COARSE).any():
-        raise EncodingError("block.class", COARSE, "coded, where its row is coarse")
-    return marked & np.uint8(COARSE - 1)
+def read_lossy(
+    header: Header,
+    entry: Entry,
+    channels: int,
+    data: memoryview,
+    coefficients: int | None = None,
+) -> LossyBlock:
+    """The fields of a block as arrays; raises as lossy_fields does."""
+    fields = lossy_fields(header, entry, channels, data, coefficients)
+    assert header.layout is not None
+    reader = BlockReader(data)
+    marked = reader.values_at(np.uint8, fields.classes, fields.count)
+    classes = marked & np.uint8(COARSE - 1) if entry.kind == TRANSFORM else marked
+    means = reader.values_at(np.int16, fields.means, fields.count)
+    raw_bytes = entry.raw_tokens * channels * DTYPE_BYTES[header.layout.dtype]
+    raw = reader.values_at(np.uint8, fields.raw, raw_bytes)
+    stream = reader.stream_at(
+        header.token_count - entry.raw_tokens, classes, fields.escapes, fields.escape_count,
+        fields.states, fields.word_count,
+    )  # fmt: skip
+    return LossyBlock(fields.step, fields.weighted, means, raw, stream, marked, fields.shift)
+
+
+def _uncoded(classes: bytes, known: bytes) -> int:
+    """How many coefficients are not coded; raises EncodingError for a class that is not `known`."""
+    strange = classes.translate(None, known)
+    if strange:
+        if strange[0] == COARSE:
+            raise EncodingError("block.class", COARSE, "coded, where its row is coarse")
+        raise EncodingError("block.class", strange[0] & (COARSE - 1), f"0 to {CLASSES}")
+    return classes.count(0)

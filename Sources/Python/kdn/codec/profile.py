@@ -103,6 +103,7 @@ class Profile:
         self.rows = planes_of(self.layout, self.part, 1)
         self.statistics = dict(self._planes(reader, fields[12]))
         self.bases = list(self._bases(reader, fields[13]))
+        self._found_bases: dict[tuple[int, int, int, Part], Basis] = {}
         require("profile.byteCount", len(view), reader.offset + 8, reader.offset + 8)
 
     def weights_of(self, shape: PlaneShape, part: Part) -> Floats:
@@ -128,6 +129,14 @@ class Profile:
 
         Raises EncodingError if the profile has none.
         """
+        wanted = (shapes[0].layer, len(shapes), shapes[0].plane, part)
+        found = self._found_bases.get(wanted)
+        if found is None:
+            # There are no more of them than bases, as what is not found is not kept.
+            found = self._found_bases[wanted] = self._basis_of(shapes, part)
+        return found
+
+    def _basis_of(self, shapes: Sequence[PlaneShape], part: Part) -> Basis:
         layers = tuple(shape.layer for shape in shapes)
         channels = sum(shape.channels for shape in shapes)
         for basis in self.bases:

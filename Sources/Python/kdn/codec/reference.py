@@ -12,7 +12,7 @@ from kdn.codec.container import EXACT, TRANSFORM, UNIFORM
 from kdn.codec.elements import UNSIGNED, rounded
 from kdn.codec.errors import EncodingError
 from kdn.codec.exact import REST_PLANES, elements, fields, read_exact
-from kdn.codec.jobs import Bytes, Floats, Job, Turn
+from kdn.codec.jobs import Bytes, Floats, Job, Rooms, Turn
 from kdn.codec.lossy import COARSE_MAX, LossyBlock, read_lossy
 from kdn.codec.profile import Basis
 from kdn.codec.rans import decode_streams, joined_tables
@@ -26,22 +26,26 @@ class Reference:
 
     name = "numpy"
 
-    def decode(self, jobs: Sequence[Job], rooms: Sequence[Sequence[Bytes]]) -> None:
+    def decode(self, jobs: Sequence[Job], rooms: Rooms) -> list[int | None]:
         """As HostBackEnd says."""
         lossy: list[tuple[Job, Sequence[Bytes], LossyBlock]] = []
-        exact = [(job, room) for job, room in zip(jobs, rooms) if job.entry.kind == EXACT]
+        exact: list[tuple[Job, Sequence[Bytes]]] = []
+        for job in jobs:
+            places = rooms.of(job.shapes)
+            if job.entry.kind == EXACT:
+                exact.append((job, places))
+            elif job.entry.kind in (UNIFORM, TRANSFORM):
+                lossy.append((job, places, read(job)))
+            else:
+                plain.decode(job, places)
         _decode_exact(exact)
-        for job, room in zip(jobs, rooms):
-            if job.entry.kind in (UNIFORM, TRANSFORM):
-                lossy.append((job, room, read(job)))
-            elif job.entry.kind != EXACT:
-                plain.decode(job, room)
         streams = [block.stream for _, _, block in lossy]
         numbers = decode_streams(streams, shape_tables.tables())
         for (job, room, block), rows in zip(lossy, numbers):
             values = reconstructed(job, block, rows)
             for place, plane in zip(room, planes(job, block, values)):
                 place[:] = plane.reshape(len(place), -1).view(np.uint8)
+        return [None] * len(jobs)
 
 
 def _decode_exact(jobs: Sequence[tuple[Job, Sequence[Bytes]]]) -> None:
@@ -60,8 +64,7 @@ def _decode_exact(jobs: Sequence[tuple[Job, Sequence[Bytes]]]) -> None:
 
 def read(job: Job) -> LossyBlock:
     """The block's fields, as read_lossy says."""
-    rank = None if job.basis is None else job.basis.rank
-    return read_lossy(job.header, job.entry, list(job.shapes), job.data, rank)
+    return read_lossy(job.header, job.entry, job.channels, job.data, job.rank)
 
 
 def reconstructed(job: Job, block: LossyBlock, numbers: Numbers) -> Floats:
@@ -130,12 +133,12 @@ def planes(job: Job, block: LossyBlock, values: Floats) -> list[npt.NDArray[np.g
     kind = UNSIGNED[DTYPE_BYTES[job.dtype]]
     raw = block.raw.view(kind)
     channel = place = 0
-    for shape, turn in zip(job.shapes, job.turns):
+    for shape in job.shapes:
         part = values[:, channel : channel + shape.channels]
         part = part.reshape(len(part), shape.heads, shape.head_dim)
         with np.errstate(over="ignore", invalid="ignore", under="ignore"):
-            if turn is not None:
-                part = rotated(part, turn, job.entry.raw_tokens)
+            if job.turn is not None:
+                part = rotated(part, job.turn, job.entry.raw_tokens)
             coded = rounded(part, job.dtype).swapaxes(0, 1)
         size = job.entry.raw_tokens * shape.channels
         kept = raw[place : place + size].reshape(shape.heads, -1, shape.head_dim)

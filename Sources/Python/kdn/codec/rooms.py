@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Optional, Protocol
+from typing import NamedTuple, Optional, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -17,14 +17,24 @@ Bytes = npt.NDArray[np.uint8]
 PlaneFinder = Callable[[PlaneShape], Optional[Bytes]]
 
 
+class Place(NamedTuple):
+    """A plane's memory as the kernels take it: its address, and how far its heads are apart."""
+
+    address: int
+    head_bytes: int
+
+
 class Rooms(Protocol):
     """Memory for all planes of an object."""
 
     def of(self, shapes: Sequence[PlaneShape]) -> list[Bytes]:
         """That of each plane, `[head, byte]`; without planes that of the object, `[1, byte]`."""
 
-    def checksum(self) -> int:
-        """The checksum of all of it, in the order in which objects are stored."""
+    def places(self, shapes: Sequence[PlaneShape]) -> list[Place]:
+        """The same for the kernels; where it is, while this lives."""
+
+    def checksum(self) -> int | None:
+        """That of an object in one piece; None where its planes lie apart."""
 
 
 class OneRoom:
@@ -32,6 +42,7 @@ class OneRoom:
 
     def __init__(self, memory: Bytes) -> None:
         self._memory = memory
+        self._address = int(memory.__array_interface__["data"][0])
 
     def of(self, shapes: Sequence[PlaneShape]) -> list[Bytes]:
         """As Rooms says."""
@@ -39,6 +50,13 @@ class OneRoom:
             return [self._memory.reshape(1, -1)]
         return [
             self._memory[shape.offset : shape.offset + shape.byte_count].reshape(shape.heads, -1)
+            for shape in shapes
+        ]
+
+    def places(self, shapes: Sequence[PlaneShape]) -> list[Place]:
+        """As Rooms says."""
+        return [
+            Place(self._address + shape.offset, shape.byte_count // shape.heads)
             for shape in shapes
         ]
 
@@ -50,7 +68,7 @@ class OneRoom:
 class PlaneRooms:
     """A place for each plane, by its offset in the object; its heads may lie apart."""
 
-    def __init__(self, rooms: Mapping[int, Bytes]) -> None:
+    def __init__(self, rooms: Mapping[int, tuple[Bytes, Place]]) -> None:
         self._rooms = rooms
 
     @staticmethod
@@ -59,22 +77,24 @@ class PlaneRooms:
 
         Raises FieldError for memory that is not as its plane.
         """
-        rooms: dict[int, Bytes] = {}
+        rooms: dict[int, tuple[Bytes, Place]] = {}
         for shape in (shape for layer in header.planes for shape in layer):
             room = find(shape)
             if room is None:
                 return None
-            _require_fit(room, shape, header.token_count)
-            rooms[shape.offset] = room
+            rooms[shape.offset] = room, _place(room, shape, header.token_count)
         return PlaneRooms(rooms) if rooms else None
 
     def of(self, shapes: Sequence[PlaneShape]) -> list[Bytes]:
         """As Rooms says."""
-        return [self._rooms[shape.offset] for shape in shapes]
+        return [self._rooms[shape.offset][0] for shape in shapes]
 
-    def checksum(self) -> int:
+    def places(self, shapes: Sequence[PlaneShape]) -> list[Place]:
         """As Rooms says."""
-        return checksum_of([self._rooms[offset] for offset in sorted(self._rooms)])
+        return [self._rooms[shape.offset][1] for shape in shapes]
+
+    def checksum(self) -> None:
+        """As Rooms says: each block's planes were checked by themselves."""
 
 
 def checksum_of(places: Sequence[Bytes]) -> int:
@@ -89,8 +109,11 @@ def checksum_of(places: Sequence[Bytes]) -> int:
     return int(state.intdigest())
 
 
-def _require_fit(room: Bytes, shape: PlaneShape, tokens: int) -> None:
-    """Raises FieldError unless a plane's heads fit in the rows, which whole tokens lie apart."""
+def _place(room: Bytes, shape: PlaneShape, tokens: int) -> Place:
+    """Where it is; raises FieldError unless a plane's heads fit in the rows.
+
+    Whole tokens lie from a row to the next.
+    """
     row = shape.byte_count // shape.heads
     if room.shape != (shape.heads, row) or room.dtype.char != "B" or not room.flags.writeable:
         raise FieldError(
@@ -99,3 +122,5 @@ def _require_fit(room: Bytes, shape: PlaneShape, tokens: int) -> None:
     apart, byte = room.strides
     if byte != 1 or shape.heads > 1 and (apart < row or apart % (row // tokens)):
         raise FieldError("planes", room.strides, f"rows of {row} bytes, whole tokens apart")
+    address = int(room.__array_interface__["data"][0])
+    return Place(address, apart if shape.heads > 1 else row)

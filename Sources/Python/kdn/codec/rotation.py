@@ -5,7 +5,6 @@ No C library is asked: each float64 operation is rounded by itself, in the order
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Sequence
 
 import numpy as np
@@ -51,13 +50,11 @@ _COSINE = tuple(
 )
 
 
-@functools.lru_cache(maxsize=64)
 def rotation_tables(
     frequencies: tuple[float, ...], first_token: int, tokens: int
 ) -> tuple[Floats, Floats]:
     """Cosines and sines `[token, pair]` of the angles position x frequency.
 
-    The chunks of one prompt ask for few different ones: they are kept, and not to be written to.
     Raises EncodingError where an angle is too large to be reduced.
     """
     positions = np.arange(first_token, first_token + tokens, dtype=np.float64)

@@ -10,13 +10,9 @@ import numpy as np
 import numpy.typing as npt
 
 from kdn.codec.container import (
-    EXACT,
     FIXED,
-    LZ4,
-    OBJECT,
-    RAW,
     TRANSFORM,
-    ZSTD,
+    UNIFORM,
     Entry,
     Header,
     PlaneShape,
@@ -24,11 +20,10 @@ from kdn.codec.container import (
 )
 from kdn.codec.errors import EncodingError
 from kdn.codec.header import header_length, read_header
-from kdn.codec.jobs import Job, Turn
+from kdn.codec.jobs import Job, Turn, turn_of
 from kdn.codec.lossy import is_weighted
 from kdn.codec.profile import Profile
 from kdn.codec.rooms import OneRoom, Rooms, checksum_of
-from kdn.codec.rotation import rotation_tables
 from kdn.errors import CorruptPayload
 
 if TYPE_CHECKING:
@@ -70,8 +65,8 @@ class DecodeStream:
     """Decodes one object whose bytes are fed in pieces; any error spoils all of it.
 
     Bytes are gathered in one buffer, of `length` if that is known. Decoded bytes go to `room`,
-    else to memory of its own; only blocks that hold one of `layers` are decoded, if given. With
-    `gives_planes` False none is given out before `finish`, which then checks all of them at once.
+    else to memory of its own; only blocks that hold one of `layers` are decoded, if given. Without
+    `gives_planes` they are for who takes them from there once it has finished.
     """
 
     def __init__(
@@ -94,10 +89,10 @@ class DecodeStream:
         self._gives_planes = gives_planes
         self._head: Any = bytearray()
         self._data = memoryview(b"")
+        self._address = 0
         self._received = 0
         self._done = 0
         self._profile: Profile | None = None
-        self._turns: dict[int, Turn] = {}
 
     @property
     def complete(self) -> bool:
@@ -116,7 +111,7 @@ class DecodeStream:
             if self.header is None:
                 return []
             view = memoryview(self._head)
-            self._data = memoryview(bytearray(self.header.object_bytes))
+            self._hold(memoryview(bytearray(self.header.object_bytes)))
         end = self._received + len(view)
         if end > len(self._data):
             raise EncodingError("length", end, len(self._data))
@@ -145,8 +140,12 @@ class DecodeStream:
 
     def attach(self, memory: Encoded) -> None:
         """Decodes from memory that someone fills with the whole object; instead of `feed`."""
-        self._data = memoryview(memory).cast("B")
+        self._hold(memoryview(memory).cast("B"))
         self._length = len(self._data)
+
+    def _hold(self, memory: memoryview) -> None:
+        self._data = memory
+        self._address = int(np.frombuffer(memory, np.uint8).__array_interface__["data"][0])
 
     def decode_to(self, rooms: Rooms) -> None:
         """Decodes to this memory, which is as the header says; before the first block comes."""
@@ -170,7 +169,7 @@ class DecodeStream:
             return
         if self._rooms is not None:
             found = self._rooms.checksum()
-            if found != self.header.decoded_checksum:
+            if found is not None and found != self.header.decoded_checksum:
                 raise CorruptPayload(f"decoded bytes have checksum {found:#x}")
 
     def _read_header(self) -> Header | None:
@@ -200,7 +199,7 @@ class DecodeStream:
         for entry in header.entries[self._done :]:
             if entry.end > self._received:
                 break
-            if any(self._data[before : entry.offset]):
+            if before != entry.offset and any(self._data[before : entry.offset]):
                 raise EncodingError("padding", before, "zeros between blocks")
             before = entry.end
             entries.append(entry)
@@ -221,12 +220,10 @@ class DecodeStream:
         data = self._data[entry.offset : entry.end]
         if checksum(data) != entry.encoded_checksum:
             raise CorruptPayload(f"block at {entry.offset} does not have its checksum")
-        shapes = [] if entry.plane == OBJECT else header.covered(entry)
-        if entry.kind in (RAW, ZSTD, LZ4):
-            return Job(header, entry, shapes, data, None, None, [None] * len(shapes))
-        if entry.kind == EXACT:
-            return Job(header, entry, shapes, data, None, None, [None])
-        turns = [self._turn(header, shape) for shape in shapes]
+        shapes = header.covered(entry)
+        job = Job(header, entry, shapes, data, self._address + entry.offset)
+        if entry.kind not in (UNIFORM, TRANSFORM):
+            return job
         weights = basis = None
         # A block that fell back to steps of its own needs nothing of the profile that is named.
         if header.part is not None and any(header.profile):
@@ -234,7 +231,7 @@ class DecodeStream:
                 basis = self._profile_of(header).basis_of(shapes, header.part)
             elif is_weighted(data):
                 weights = self._profile_of(header).weights_of(shapes[0], header.part)
-        return Job(header, entry, shapes, data, weights, basis, turns)
+        return job._replace(weights=weights, basis=basis, turn=self._turn(header, shapes[0]))
 
     def _profile_of(self, header: Header) -> Profile:
         if self._profile is None:
@@ -248,26 +245,27 @@ class DecodeStream:
         rope = shape.group.rope
         if rope is None or not shape.rotated:
             return None
-        known = self._turns.get(shape.group_index)
-        if known is None:
-            frequencies = header.frequencies[shape.group_index]
-            tables = rotation_tables(frequencies, header.first_token, header.token_count)
-            known = Turn(*tables, rope.pairing == "interleaved", shape.rotated_from)
-            self._turns[shape.group_index] = known
-        return known
+        return turn_of(
+            header.frequencies[shape.group_index], header.first_token, header.token_count,
+            rope.pairing == "interleaved", shape.rotated_from,
+        )  # fmt: skip
 
     def _on_host(self, jobs: Sequence[Job]) -> list[DecodedPlane]:
         if self._rooms is None:
             self._rooms = OneRoom(np.empty(jobs[0].header.raw_bytes, np.uint8))
-        rooms = [self._rooms.of(job.shapes) for job in jobs]
-        self._decoder.host.decode(jobs, rooms)
-        if not self._gives_planes:
-            return []
+        rooms = self._rooms
+        for job, checksum_found in zip(jobs, self._decoder.host.decode(jobs, rooms)):
+            if self._decoder.verify:
+                if checksum_found is None:
+                    checksum_found = checksum_of(rooms.of(job.shapes))
+                _check(job, checksum_found)
+        return self._given_out(jobs, rooms) if self._gives_planes else []
+
+    def _given_out(self, jobs: Sequence[Job], rooms: Rooms) -> list[DecodedPlane]:
         found: list[DecodedPlane] = []
-        for job, places in zip(jobs, rooms):
-            self._check(job, places)
-            layers = job.header.layers_of(job.entry) if job.shapes else []
-            for index, shape, place in zip(layers, job.shapes, places):
+        for job in jobs:
+            layers = job.header.layers_of(job.entry)
+            for index, shape, place in zip(layers, job.shapes, rooms.of(job.shapes)):
                 whole = place.reshape(-1) if place.flags.c_contiguous else place
                 found.append(DecodedPlane(index, shape, whole))
         return found
@@ -282,12 +280,12 @@ class DecodeStream:
                 for index, shape, tensor in zip(layers, job.shapes, tensors)
             ]
             if self._decoder.verify:
-                self._check(job, [plane.bytes() for plane in planes])
+                _check(job, checksum_of([plane.bytes() for plane in planes]))
             found.extend(planes)
         return found
 
-    def _check(self, job: Job, places: Sequence[Bytes]) -> None:
-        if not self._decoder.verify:
-            return
-        if checksum_of(places) != job.entry.decoded_checksum:
-            raise CorruptPayload(f"block at {job.entry.offset} does not decode to its checksum")
+
+def _check(job: Job, found: int) -> None:
+    """Raises CorruptPayload for planes that are not those that were encoded."""
+    if found != job.entry.decoded_checksum:
+        raise CorruptPayload(f"block at {job.entry.offset} does not decode to its checksum")

@@ -123,11 +123,11 @@ class Tensors:
         found: list[torch.Tensor] = []
         raw, place, channel = block.raw, 0, 0
         item = DTYPES[job.dtype].itemsize
-        for shape, turn in zip(job.shapes, job.turns):
+        for shape in job.shapes:
             part = values[:, channel : channel + shape.channels]
             part = part.reshape(len(part), shape.heads, shape.head_dim)
-            if turn is not None:
-                part = self._rotated(part, turn, job.entry.raw_tokens)
+            if job.turn is not None:
+                part = self._rotated(part, job.turn, job.entry.raw_tokens)
             size = job.entry.raw_tokens * shape.channels * item
             kept = self._shaped(self._up(raw[place : place + size]), job.dtype, shape)
             coded = _rounded(part.transpose(0, 1), job.dtype)

@@ -65,6 +65,8 @@ class Placing:
         return self._make()[0]
 
     def _make(self) -> tuple[PlaneTensors, Rows]:
+        if self._made is not None:
+            return self._made
         with self._making:
             if self._made is None:
                 tensors = _empty(self._plane, self._first, self._end)
