@@ -26,6 +26,7 @@ from fidelity_site import (  # noqa: F401 (fixtures among them)
 
 from kdn import FieldError, Get, GetResult, Key, MissCause
 from kdn.bodies import Descriptor
+from kdn.codec.rooms import PlaneFinder, PlaneRooms, RoomsFinder
 from kdn.fidelity import terms_of
 from kdn.get_job import Delivery, GetEntry, GetJob
 
@@ -48,6 +49,10 @@ class Takers:
         return take
 
 
+def finder(find: PlaneFinder) -> RoomsFinder:
+    return lambda header: PlaneRooms.found(header, find)
+
+
 class Rooms:
     """Memory for the planes of every chunk, and what takers are called with."""
 
@@ -55,7 +60,7 @@ class Rooms:
         self.planes: list[dict[int, np.ndarray]] = [{} for _ in site.keys]
         self.taken: list[list[int]] = [[] for _ in site.keys]
         self.gets = [
-            Get(key, taker=self._taker(n), planes=partial(self.find, n))
+            Get(key, taker=self._taker(n), planes=finder(partial(self.find, n)))
             for n, key in enumerate(site.keys)
         ]
 
@@ -230,11 +235,7 @@ def test_planes_are_decoded_where_there_is_memory_for_them(sites, make, name, li
 def test_without_memory_for_one_plane_the_taker_gets_all_of_them(sites, make) -> None:
     site = sites("high")
     rooms = Rooms(site)
-    for number, get in enumerate(rooms.gets):
-        find = get.planes
-        get.planes = lambda shape, find=find, number=number: (
-            None if number == 1 and shape.offset else find(shape)
-        )
+    rooms.gets[1].planes = finder(lambda shape: None if shape.offset else rooms.find(1, shape))
     with make(site.tcp, fidelity="high", link="tcp") as client:
         found = client.get_into(rooms.gets)
     assert values_of(found) == [(True, site.codec)] * CHUNKS
@@ -244,7 +245,7 @@ def test_without_memory_for_one_plane_the_taker_gets_all_of_them(sites, make) ->
 def test_memory_that_does_not_fit_makes_a_miss_of_its_object_alone(sites, make) -> None:
     site = sites("high")
     rooms = Rooms(site)
-    rooms.gets[2].planes = lambda shape: np.zeros((shape.heads, 8), np.uint8)
+    rooms.gets[2].planes = finder(lambda shape: np.zeros((shape.heads, 8), np.uint8))
     with make(site.tcp, fidelity="high", link="tcp") as client:
         found = client.get_into(rooms.gets)
     assert (found[2].hit, found[2].cause) == (False, MissCause.CORRUPT)
@@ -254,7 +255,7 @@ def test_memory_that_does_not_fit_makes_a_miss_of_its_object_alone(sites, make) 
 
 def test_planes_need_a_taker(sites, make) -> None:
     site = sites("high")
-    item = Get(site.keys[0], planes=lambda shape: None)
+    item = Get(site.keys[0], planes=lambda header: None)
     with make(site.tcp, fidelity="high", link="tcp") as client:
         with pytest.raises(FieldError, match="planes"):
             client.get_into([item])

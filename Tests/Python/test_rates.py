@@ -11,7 +11,7 @@ from framing import descriptor, xxh3
 
 from kdn import Client, Get, Key, MissCause
 from kdn.bodies import Adaptation
-from kdn.decoding import Backlog
+from kdn.decoders import Backlog
 from kdn.rates import ARRIVAL_BYTES_MIN, Rates
 
 MEBIBYTE = 1 << 20

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from itertools import pairwise
+from types import SimpleNamespace
+from typing import cast
 
 import numpy as np
 import pytest
@@ -10,7 +12,7 @@ import tiny_models
 import torch
 from tiny_caches import FULL
 
-from kdn.codec.container import planes_of
+from kdn.codec.container import Header, planes_of
 from kdn.engines import _planes
 from kdn.engines._memory import ALIGNMENT, PIECE_BYTES, Pieces, empty_bytes, empty_tensors
 from kdn.engines._placing import Placing
@@ -84,17 +86,21 @@ def test_whole_chunks_have_rooms_that_are_theirs(first: int, end: int) -> None:
         for tensors in (placing.tensors.keys, placing.tensors.values):
             for tensor in tensors.values():
                 tensor.fill_(0)
-    shapes = [shape for layer in planes_of(plane.layout, plane.part, size) for shape in layer]
+    layers = planes_of(plane.layout, plane.part, size)
+    shapes = [shape for layer in layers for shape in layer]
+    header = cast(Header, SimpleNamespace(planes=layers, token_count=size))
     for chunk in range(3):
         whole = first <= chunk * size and (chunk + 1) * size <= end
-        rooms = [placed.room(chunk, shape) for shape in shapes]
-        assert [room is not None for room in rooms] == [whole] * len(shapes)
-        if not whole:
+        rooms = placed.rooms(chunk, header)
+        assert (rooms is not None) == whole
+        if rooms is None:
             continue
         copied.put(chunk, plane.layers, payload[chunk])
-        for shape, room in zip(shapes, rooms, strict=True):
+        found = zip(shapes, rooms.of(shapes), rooms.places(shapes), strict=True)
+        for shape, room, place in found:
             stored = payload[chunk][shape.offset : shape.offset + shape.byte_count]
             room[:] = stored.reshape(room.shape)
+            assert place == (room.ctypes.data, room.strides[0])
     for number in copied.tensors.keys:
         for ours, theirs in (
             (placed.tensors.keys[number], copied.tensors.keys[number]),

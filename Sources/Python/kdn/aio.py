@@ -15,7 +15,7 @@ from kdn.aio_connection import AsyncConnection
 from kdn.base import ClientBase
 from kdn.byte_operations import GetOperation, ProfileOperation, PutOperation
 from kdn.codec_bodies import ProfileFacts
-from kdn.decoding import Decoders
+from kdn.decoders import Decoders
 from kdn.errors import ConnectionLost, DeadlineExceeded, FieldError, KDNError, ServerError
 from kdn.keys import Key, Part
 from kdn.knowledge import AsyncKnowledgeCalls

@@ -14,7 +14,7 @@ from kdn.address import Address, Breaker
 from kdn.byte_operations import GetOperation, count_results
 from kdn.dialling import Dialler
 from kdn.errors import ConnectionLost, DeadlineExceeded, FieldError, KDNError, ServerError
-from kdn.decoding import Decoders
+from kdn.decoders import Decoders
 from kdn.fidelity import check_fidelity, terms_of
 from kdn.get_job import Delivery
 from kdn.layouts import Layout

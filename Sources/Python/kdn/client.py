@@ -15,7 +15,7 @@ from kdn.base import ClientBase
 from kdn.byte_operations import GetOperation, LeaseOperation, ProfileOperation, PutOperation
 from kdn.codec_bodies import ProfileFacts
 from kdn.connection import Connection
-from kdn.decoding import Decoders
+from kdn.decoders import Decoders
 from kdn.errors import (
     ConnectionLost,
     FieldError,

@@ -11,7 +11,8 @@ import xxhash
 
 from kdn import bodies
 from kdn.codec_bodies import encode_profile_get
-from kdn.decoding import Decoders, Decoding
+from kdn.decoders import Decoders
+from kdn.decoding import Decoding
 from kdn.errors import KDNError, ProtocolError
 from kdn.fidelity import RAW_BIT, Terms
 from kdn.jobs import Job, Piece

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from kdn.buffers import Buffer
-    from kdn.codec.rooms import PlaneFinder
+    from kdn.codec.rooms import RoomsFinder
     from kdn.keys import Key, Part
 
 
@@ -50,9 +50,10 @@ class Get:
     and checked: in the thread that decoded it, bytes that are there for as long as the call. It is
     not called again for an object that is a hit. What it raises makes the object a miss. Who gives
     the object up waits for it: it is to be short, and to wait for nobody. What comes raw is not
-    for it, but in the result's `data`. Beside it `planes` may have memory for a plane of an object,
-    bytes `[head, byte]` whose heads may lie apart: where it has some for all of them they are
-    decoded there, and the taker is called without bytes. After a miss that memory holds anything.
+    for it, but in the result's `data`. Beside it `planes` may have memory for all planes of an
+    object, by its header: see codec.rooms, whose PlaneRooms.found has it of memory for each. Then
+    they are decoded there, and the taker is called without bytes. After a miss that memory holds
+    anything.
     Without a buffer, `size` is how long the object may be, 0 if that is not known: longer ones are
     a miss BUFFER_TOO_SMALL.
     """
@@ -62,7 +63,7 @@ class Get:
     ranges: list[tuple[int, int]] | None = None
     part: Part | None = None
     taker: Callable[[memoryview], None] | None = None
-    planes: PlaneFinder | None = None
+    planes: RoomsFinder | None = None
     size: int = 0
 
 

@@ -15,6 +15,8 @@ from kdn.errors import FieldError
 Bytes = npt.NDArray[np.uint8]
 # Memory for a plane, `[head, byte]`, or None where there is none.
 PlaneFinder = Callable[[PlaneShape], Optional[Bytes]]
+# Memory for all planes of an object, by its header; None unless there is some for all.
+RoomsFinder = Callable[[Header], Optional["Rooms"]]
 
 
 class Place(NamedTuple):

@@ -96,7 +96,7 @@ class DecodeStream:
 
     @property
     def complete(self) -> bool:
-        """Whether every block has come."""
+        """Whether every block has come, or was taken."""
         return self.header is not None and self._done == len(self.header.entries)
 
     def feed(self, piece: Encoded) -> list[DecodedPlane]:
@@ -151,6 +151,42 @@ class DecodeStream:
         """Decodes to this memory, which is as the header says; before the first block comes."""
         self._rooms = rooms
 
+    def open(self, count: int) -> tuple[Header | None, int]:
+        """Reads the header once the attached memory's first `count` bytes hold it.
+
+        None otherwise, and how many bytes it takes as far as is known. Raises EncodingError.
+        """
+        self._head = self._data[:count]
+        self.header = self._read_header()
+        return self.header, header_length(self._head) or FIXED.size
+
+    def has(self, count: int) -> bool:
+        """Whether the first `count` bytes hold a block that was not taken yet."""
+        entries = () if self.header is None else self.header.entries
+        return self._done < len(entries) and entries[self._done].end <= count
+
+    def take(self, count: int, step_bytes: int) -> range:
+        """The next blocks in the first `count` bytes, until they have `step_bytes`: to `decode`."""
+        start, size = self._done, 0
+        while size < step_bytes and self.has(count):
+            assert self.header is not None
+            size += self.header.entries[self._done].byte_count
+            self._done += 1
+        return range(start, self._done)
+
+    def coded_bytes(self, blocks: range) -> int:
+        """How many bytes blocks take that were taken."""
+        assert self.header is not None
+        return sum(self.header.entries[number].byte_count for number in blocks)
+
+    def decode(self, blocks: range) -> list[DecodedPlane]:
+        """Decodes blocks that were taken; as `feed` else. Any number of threads may do so at once.
+
+        Then it is known where to: from the beginning, or by `decode_to`.
+        """
+        assert self.header is not None
+        return self._decoded(self._jobs(self.header, blocks))
+
     def arrived(self, count: int) -> list[DecodedPlane]:
         """Says that the attached memory's first `count` bytes are there; as `feed` else."""
         if self.header is None:
@@ -194,19 +230,22 @@ class DecodeStream:
 
     def _complete_jobs(self, header: Header) -> list[Job]:
         """What is to be done for the blocks that have come since the last time."""
-        entries: list[Entry] = []
-        before = header.entries[self._done - 1].end if self._done else header.header_bytes
-        for entry in header.entries[self._done :]:
-            if entry.end > self._received:
-                break
+        start = self._done
+        while self.has(self._received):
+            self._done += 1
+        return self._jobs(header, range(start, self._done))
+
+    def _jobs(self, header: Header, blocks: range) -> list[Job]:
+        """What is to be done for blocks that are there."""
+        jobs: list[Job] = []
+        for number in blocks:
+            entry = header.entries[number]
+            before = header.entries[number - 1].end if number else header.header_bytes
             if before != entry.offset and any(self._data[before : entry.offset]):
                 raise EncodingError("padding", before, "zeros between blocks")
-            before = entry.end
-            entries.append(entry)
-        self._done += len(entries)
-        if self._layers is not None:
-            entries = [e for e in entries if self._layers.intersection(header.layers_of(e))]
-        return [self._job(header, entry) for entry in entries]
+            if self._layers is None or self._layers.intersection(header.layers_of(entry)):
+                jobs.append(self._job(header, entry))
+        return jobs
 
     def _decoded(self, jobs: Sequence[Job]) -> list[DecodedPlane]:
         device = self._decoder.device

@@ -255,7 +255,7 @@ class Prefix:
             get = Get(plane.key(self.hashes[chunk]), ranges=ranges)
             if staging is None:
                 get.taker, get.size = partial(self._take, placing, chunk, step), step.length
-                get.planes = partial(placing.room, chunk)
+                get.planes = partial(placing.rooms, chunk)
             else:
                 pieces[chunk] = staging[row * step.length : (row + 1) * step.length]
                 get.buffer = pieces[chunk]

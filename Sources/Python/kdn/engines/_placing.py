@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import threading
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import torch
 
 from kdn.codec.container import KEYS, VALUES
+from kdn.codec.rooms import Place
 from kdn.engines._copy import copy
 from kdn.engines._memory import empty_tensors
 
@@ -18,13 +19,22 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
-    from kdn.codec.container import PlaneShape
+    from kdn.codec.container import Header, PlaneShape
     from kdn.engines._measure import LayerFacts
     from kdn.engines._planes import Plane
 
     Bytes = npt.NDArray[np.uint8]
-    # Of each layer, keys' and values' bytes `[head, token, byte]`; None where they are elsewhere.
-    Rows = dict[int, tuple[Bytes | None, Bytes | None]]
+    # Of each layer, keys' and values' memory; None where it is elsewhere.
+    Rows = dict[int, tuple["PlaneMemory | None", "PlaneMemory | None"]]
+
+
+class PlaneMemory(NamedTuple):
+    """A tensor's bytes `[head, token, byte]`, their address, and those from one to the next."""
+
+    tokens: Bytes
+    address: int
+    head_bytes: int
+    token_bytes: int
 
 
 @dataclass
@@ -50,6 +60,8 @@ class Placing:
         self._chunk_tokens = chunk_tokens
         self._making = threading.Lock()
         self._made: tuple[PlaneTensors, Rows] | None = None
+        # Planes of a chunk that are known to be those of the tensors.
+        self._fitting: object = None
 
     @property
     def is_here(self) -> bool:
@@ -73,17 +85,19 @@ class Placing:
                 self._made = tensors, _rows_of(tensors)
             return self._made
 
-    def room(self, chunk: int, shape: PlaneShape) -> Bytes | None:
-        """Where a plane of a chunk goes, `[head, byte]`; None unless all its tokens are wanted."""
+    def rooms(self, chunk: int, header: Header) -> ChunkRooms | None:
+        """Where the planes of a chunk go; None unless all its tokens are wanted, and are here."""
         start = chunk * self._chunk_tokens - self._first
         stop = start + self._chunk_tokens
-        if start < 0 or stop > self._end - self._first or shape.plane not in (KEYS, VALUES):
+        if start < 0 or stop > self._end - self._first or header.token_count != self._chunk_tokens:
             return None
-        rows = self._make()[1][shape.layer][shape.plane]
-        if rows is None:
-            return None
-        heads, _, row = rows.shape
-        return rows.reshape(heads, -1)[:, start * row : stop * row]
+        rows = self._make()[1]
+        # Chunks are alike, and so are their planes: mostly the very same.
+        if self._fitting is not header.planes:
+            if not _fit(rows, header):
+                return None
+            self._fitting = header.planes
+        return ChunkRooms(rows, start, stop)
 
     def put(self, chunk: int, layers: Sequence[LayerFacts], data: Bytes) -> None:
         """Copies the tokens of a chunk that are wanted: some layers of it, in payload order.
@@ -104,8 +118,8 @@ class Placing:
             if keys is not None and values is not None:
                 # numpy copies without torch's threads, and lets others run beside it.
                 both = piece.reshape(2, facts.kv_heads, size, -1)
-                np.copyto(keys[:, target], both[0, :, source])
-                np.copyto(values[:, target], both[1, :, source])
+                np.copyto(keys.tokens[:, target], both[0, :, source])
+                np.copyto(values.tokens[:, target], both[1, :, source])
             else:
                 self._put_far(facts, piece, source, target)
 
@@ -117,19 +131,68 @@ class Placing:
         copy(self.tensors.values[facts.number][0, :, target], both[1, :, source])
 
 
+class ChunkRooms:
+    """Room for the planes of a chunk: tokens `start ..< stop` of the tensors. See codec.rooms."""
+
+    def __init__(self, rows: Rows, start: int, stop: int) -> None:
+        self._rows = rows
+        self._start = start
+        self._stop = stop
+
+    def of(self, shapes: Sequence[PlaneShape]) -> list[Bytes]:
+        """As Rooms says."""
+        found: list[Bytes] = []
+        for shape in shapes:
+            memory = self._memory(shape)
+            row = memory.token_bytes
+            whole = memory.tokens.reshape(shape.heads, -1)
+            found.append(whole[:, self._start * row : self._stop * row])
+        return found
+
+    def places(self, shapes: Sequence[PlaneShape]) -> list[Place]:
+        """As Rooms says."""
+        start, found = self._start, []
+        for shape in shapes:
+            memory = self._memory(shape)
+            found.append(Place(memory.address + start * memory.token_bytes, memory.head_bytes))
+        return found
+
+    def checksum(self) -> None:
+        """As Rooms says: each block's planes are checked by themselves."""
+
+    def _memory(self, shape: PlaneShape) -> PlaneMemory:
+        memory = self._rows[shape.layer][shape.plane]
+        assert memory is not None, "seen by _fit"
+        return memory
+
+
+def _fit(rows: Rows, header: Header) -> bool:
+    """Whether all planes are of layers whose tensors are here; those are as the engine measured."""
+    for shape in (shape for layer in header.planes for shape in layer):
+        if shape.plane not in (KEYS, VALUES) or shape.layer not in rows:
+            return False
+        memory = rows[shape.layer][shape.plane]
+        if memory is None or len(memory.tokens) != shape.heads:
+            return False
+        if shape.byte_count != shape.heads * header.token_count * memory.token_bytes:
+            return False
+    return True
+
+
 def _rows_of(tensors: PlaneTensors) -> Rows:
     return {
-        number: (_rows(keys), _rows(tensors.values[number]))
+        number: (_memory_of(keys), _memory_of(tensors.values[number]))
         for number, keys in tensors.keys.items()
     }
 
 
-def _rows(tensor: torch.Tensor) -> Bytes | None:
-    """A tensor's bytes `[head, token, byte]`, None if they are not on this host."""
+def _memory_of(tensor: torch.Tensor) -> PlaneMemory | None:
+    """A tensor's memory, None if it is not on this host."""
     if tensor.device.type != "cpu":
         return None
-    found: Bytes = tensor[0].view(torch.uint8).numpy()
-    return found
+    tokens: Bytes = tensor[0].view(torch.uint8).numpy()
+    assert tokens.flags.c_contiguous
+    return PlaneMemory(tokens, tensor.data_ptr(), tokens.strides[0], tokens.strides[1])
 
 
 def _empty(plane: Plane, first: int, end: int) -> PlaneTensors:
