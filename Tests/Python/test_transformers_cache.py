@@ -101,6 +101,25 @@ def test_a_cache_that_dropped_what_left_its_window_promises_and_gives_no_hit(cli
     assert retrieve(model, ids, client).tokens == 383
 
 
+def test_weights_that_change_in_place_find_what_was_stored_for_them_and_nothing_else(client):
+    model, ids = tiny_model(FULL), prompt(256)
+    weight = model.model.layers[1].self_attn.k_proj.weight
+    kept = weight.detach().clone()
+    learn(model, ids, client)
+    before = retrieve(model, ids, client)
+    with torch.no_grad():
+        weight[5, 7] += 0.25
+    assert retrieve(model, ids, client).tokens == 0
+    learn(model, ids, client)
+    changed = retrieve(model, ids, client)
+    with torch.no_grad():
+        weight.copy_(kept)
+    again = retrieve(model, ids, client)
+    assert (before.tokens, changed.tokens, again.tokens) == (255, 255, 255)
+    keys = [found.cache.layers[1].keys for found in (before, changed, again)]
+    assert torch.equal(keys[0], keys[2]) and not torch.equal(keys[0], keys[1])
+
+
 def test_learning_again_sends_nothing_and_computes_nothing(client):
     model, ids = tiny_model(SLIDING), prompt(256)
     first, second = learn(model, ids, client), learn(model, ids, client)

@@ -91,9 +91,7 @@ class AsyncClient(AsyncKnowledgeCalls, ClientBase):
             address, namespace, token, streams, timeout, connect_timeout, verify, on_error,
             ca, certificate, key, link, False, fidelity,
         )
-        self._decoders = Decoders(
-            self._fetch_profile, streams + 1, self._rates, is_waiting=False
-        )
+        self._decoders = Decoders(self._fetch_profile, streams, self._rates, is_waiting=False)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._connections: list[AsyncConnection] = []
         self._dialling: list[asyncio.Future[AsyncConnection]] = []

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import weakref
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -114,10 +113,8 @@ class Client(KnowledgeCalls, ClientBase):
             ca, certificate, key, link, rdma_trusted, fidelity,
         )
         self._workers: ThreadPoolExecutor | None = None
-        # Calls that wait for a key have connections of their own. More threads than processors
-        # would only share them: one more than connections bring bytes at once is enough.
-        threads = max(streams + 1, min(2 * streams + 1, os.cpu_count() or 1))
-        self._decoders = Decoders(self._fetch_profile, threads, self._rates, is_waiting=True)
+        self._decoders = Decoders(self._fetch_profile, streams, self._rates, is_waiting=True)
+        # Calls that wait for a key have connections of their own.
         self._streams = StreamPool(streams, self._dial, self._on_lost)
         self._waiters = StreamPool(streams, self._dial, self._on_lost)
         # Leases end with their connection: other calls, which may fail, do not share it.

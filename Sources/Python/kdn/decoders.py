@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from collections.abc import Callable
@@ -66,7 +67,7 @@ class Decoders:
     def __init__(
         self,
         fetch: Callable[[bytes], bytearray | None],
-        threads: int,
+        streams: int,
         rates: Rates,
         *,
         is_waiting: bool,
@@ -74,7 +75,8 @@ class Decoders:
         self.rates = rates
         self.backlog = Backlog()
         self._fetch = fetch
-        self._threads = threads
+        # More than processors would only share them; but one may be waiting for a profile.
+        self._threads = max(2, min(2 * streams + 1, os.cpu_count() or 1))
         self._is_waiting = is_waiting
         self._lock = threading.Lock()
         self._spare: list[Any] = []

@@ -254,7 +254,7 @@ def token_ids(text_or_ids: str | Sequence[int] | torch.Tensor, tokenizer: Any) -
             raise ValueError(f"ids hold {text_or_ids.shape[0]} sequences, must be one")
         ids = text_or_ids.reshape(-1).tolist()
     else:
-        ids = [int(token) for token in text_or_ids]
+        ids = list(map(int, text_or_ids))
     if not ids:
         raise ValueError("the prompt has no tokens")
     return ids
